@@ -1,0 +1,2 @@
+//! Client of the event daemon.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The event daemon: runs event scripts.
+fn main() {}

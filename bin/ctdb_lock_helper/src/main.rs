@@ -1,0 +1,2 @@
+//! Waits for database locks on behalf of ctdbd.
+fn main() {}

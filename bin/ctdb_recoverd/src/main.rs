@@ -1,0 +1,2 @@
+//! The recovery daemon.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Recovers all databases in parallel; started by ctdb_recoverd.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The CTDB daemon.
+fn main() {}

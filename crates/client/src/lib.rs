@@ -1,0 +1,1 @@
+//! Talk to a daemon: controls, messages, database handles, g_lock, transactions.

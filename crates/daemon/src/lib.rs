@@ -1,0 +1,1 @@
+//! ctdbd as a library.

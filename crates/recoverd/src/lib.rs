@@ -1,0 +1,1 @@
+//! ctdb_recoverd as a library.

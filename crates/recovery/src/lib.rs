@@ -1,0 +1,1 @@
+//! The parallel recovery of all databases: ctdb_recovery_helper as a library.

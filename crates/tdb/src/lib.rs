@@ -1,0 +1,1 @@
+//! Safe wrapper of the system libtdb: the only crate that calls it.

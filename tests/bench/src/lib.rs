@@ -1,0 +1,1 @@
+//! Measures any daemon that speaks the protocol.

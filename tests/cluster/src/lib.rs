@@ -1,0 +1,1 @@
+//! Tests of real clusters of our own processes.

@@ -1,0 +1,1 @@
+//! Tests beside Debian's ctdb 4.17.12.
