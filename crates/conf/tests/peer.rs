@@ -38,7 +38,7 @@ impl Peer {
         Some(Peer {
             tools,
             libraries: libraries.join(":"),
-            base: tempfile::tempdir().unwrap(),
+            base: tempfile::tempdir().expect("a temporary directory"),
         })
     }
 
