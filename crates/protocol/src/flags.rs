@@ -1,5 +1,7 @@
 //! Bit sets of the wire. Bits that we do not know are kept and passed on.
 
+use std::fmt;
+
 use bitflags::bitflags;
 
 bitflags! {
@@ -18,6 +20,8 @@ bitflags! {
         const DELETED = 0x10;
         /// `ctdb stop`.
         const STOPPED = 0x20;
+        /// Never sent: the tool's mark for a node about which nothing is known.
+        const UNKNOWN = 0x40;
         /// Serves no addresses.
         const DISABLED = 0x06;
         /// Takes no part in databases.
@@ -129,5 +133,129 @@ impl NodeFlags {
     /// Can be talked to: neither DELETED nor DISCONNECTED.
     pub fn is_connected(self) -> bool {
         !self.intersects(NodeFlags::DELETED.union(NodeFlags::DISCONNECTED))
+    }
+}
+
+/// `SET|OF|NAMES`, bits without a name as one hexadecimal number.
+fn join<'a>(
+    f: &mut fmt::Formatter<'_>,
+    bits: u32,
+    names: impl IntoIterator<Item = (u32, &'a str)>,
+    none: &str,
+) -> fmt::Result {
+    let mut text = String::new();
+    let mut known = 0;
+    for (mask, name) in names {
+        known |= mask;
+        if bits & mask != 0 {
+            text += if text.is_empty() { "" } else { "|" };
+            text += name;
+        }
+    }
+    if bits & !known != 0 {
+        let separator = if text.is_empty() { "" } else { "|" };
+        text += &format!("{separator}0x{:x}", bits & !known);
+    }
+    f.pad(if text.is_empty() { none } else { &text })
+}
+
+/// As `ctdb status` shows them: `OK`, `BANNED|INACTIVE`. INACTIVE follows from any of its bits.
+impl fmt::Display for NodeFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [(u32, &str); 8] = [
+            (NodeFlags::DISCONNECTED.bits(), "DISCONNECTED"),
+            // The tool's own: it could not ask that node.
+            (NodeFlags::UNKNOWN.bits(), "UNKNOWN"),
+            (NodeFlags::PERMANENTLY_DISABLED.bits(), "DISABLED"),
+            (NodeFlags::BANNED.bits(), "BANNED"),
+            (NodeFlags::UNHEALTHY.bits(), "UNHEALTHY"),
+            (NodeFlags::DELETED.bits(), "DELETED"),
+            (NodeFlags::STOPPED.bits(), "STOPPED"),
+            (NodeFlags::INACTIVE.bits(), "INACTIVE"),
+        ];
+        join(f, self.bits(), NAMES, "OK")
+    }
+}
+
+impl RecFlags {
+    /// Names in the order in which the tool prints them.
+    pub const NAMES: &'static [(RecFlags, &'static str)] = &[
+        (RecFlags::MIGRATED_WITH_DATA, "MIGRATED_WITH_DATA"),
+        (RecFlags::VACUUM_MIGRATED, "VACUUM_MIGRATED"),
+        (RecFlags::AUTOMATIC, "AUTOMATIC"),
+        (RecFlags::RO_HAVE_DELEGATIONS, "RO_HAVE_DELEGATIONS"),
+        (RecFlags::RO_HAVE_READONLY, "RO_HAVE_READONLY"),
+        (RecFlags::RO_REVOKING_READONLY, "RO_REVOKING_READONLY"),
+        (RecFlags::RO_REVOKE_COMPLETE, "RO_REVOKE_COMPLETE"),
+        (RecFlags::PERSISTENT, "PERSISTENT"),
+        (RecFlags::PERSISTENT_IN_PROGRESS, "PERSISTENT_IN_PROGRESS"),
+    ];
+
+    /// Names of the bits that are set, in the tool's order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        RecFlags::NAMES
+            .iter()
+            .filter(move |(flag, _)| self.contains(*flag))
+            .map(|(_, name)| *name)
+    }
+}
+
+/// Names joined by `|`; `0` for none.
+impl fmt::Display for RecFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        join(
+            f,
+            self.bits(),
+            RecFlags::NAMES.iter().map(|(flag, name)| (flag.bits(), *name)),
+            "0",
+        )
+    }
+}
+
+/// Names joined by `|`; `VOLATILE` for none.
+impl fmt::Display for DbFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [(u32, &str); 4] = [
+            (1, "PERSISTENT"),
+            (4, "STICKY"),
+            (2, "READONLY"),
+            (8, "REPLICATED"),
+        ];
+        join(f, self.bits().into(), NAMES, "VOLATILE")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_flags_print_as_in_status() {
+        assert_eq!(NodeFlags::empty().to_string(), "OK");
+        assert_eq!(NodeFlags::STOPPED.to_string(), "STOPPED|INACTIVE");
+        let flags = NodeFlags::DISCONNECTED | NodeFlags::UNHEALTHY;
+        assert_eq!(flags.to_string(), "DISCONNECTED|UNHEALTHY|INACTIVE");
+        assert_eq!(NodeFlags::PERMANENTLY_DISABLED.to_string(), "DISABLED");
+        assert_eq!(
+            (NodeFlags::UNKNOWN | NodeFlags::from_bits_retain(0x80)).to_string(),
+            "UNKNOWN|0x80"
+        );
+    }
+
+    #[test]
+    fn record_flags_print_in_the_order_of_the_tool() {
+        let flags = RecFlags::PERSISTENT | RecFlags::AUTOMATIC;
+        assert_eq!(flags.to_string(), "AUTOMATIC|PERSISTENT");
+        assert_eq!(RecFlags::empty().to_string(), "0");
+        assert_eq!(flags.names().collect::<Vec<_>>(), ["AUTOMATIC", "PERSISTENT"]);
+    }
+
+    #[test]
+    fn a_database_without_flags_is_volatile() {
+        assert_eq!(DbFlags::empty().to_string(), "VOLATILE");
+        assert_eq!(
+            (DbFlags::READONLY | DbFlags::STICKY).to_string(),
+            "STICKY|READONLY"
+        );
     }
 }

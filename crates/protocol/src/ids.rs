@@ -62,7 +62,11 @@ impl Generation {
 
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_valid() { write!(f, "{}", self.0) } else { f.write_str("INVALID") }
+        if self.is_valid() {
+            write!(f, "{}", self.0)
+        } else {
+            f.write_str("INVALID")
+        }
     }
 }
 
