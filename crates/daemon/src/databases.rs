@@ -1,0 +1,137 @@
+//! The TDB files of this node: which there are, and what each is.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use ctdb_protocol::{DbFlags, DbId, DbIdEntry, DbIdMap, Generation};
+use ctdb_tdb::Tdb;
+
+use crate::stats::DbStats;
+
+/// Three kinds, which differ in where records live and what survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DbKind {
+    /// Records move to who uses them; emptied at start.
+    Volatile,
+    /// Every node has all records, changed by transactions; survives.
+    Persistent,
+    /// Like persistent, but emptied at start.
+    Replicated,
+}
+
+impl DbKind {
+    /// From the flags of a database list.
+    pub fn of(flags: DbFlags) -> DbKind {
+        if flags.contains(DbFlags::PERSISTENT) {
+            DbKind::Persistent
+        } else if flags.contains(DbFlags::REPLICATED) {
+            DbKind::Replicated
+        } else {
+            DbKind::Volatile
+        }
+    }
+
+    /// The type bit in database lists.
+    pub fn flag(self) -> DbFlags {
+        match self {
+            DbKind::Volatile => DbFlags::empty(),
+            DbKind::Persistent => DbFlags::PERSISTENT,
+            DbKind::Replicated => DbFlags::REPLICATED,
+        }
+    }
+}
+
+/// Who may touch a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FreezeState {
+    /// Everybody.
+    #[default]
+    Thawed,
+    /// A helper is taking the lock on the whole database.
+    Freezing,
+    /// A helper holds it: only the recovery works here.
+    Frozen,
+}
+
+/// One attached database.
+pub struct Database {
+    /// Hash of its name.
+    pub id: DbId,
+    /// Without the node's suffix.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: DbKind,
+    /// READONLY and STICKY can be added later; the type bits are fixed.
+    pub flags: Cell<DbFlags>,
+    /// The only handle of this file in this process.
+    pub tdb: Tdb,
+    /// Of the last recovery that committed it; record traffic carries it.
+    pub generation: Cell<Generation>,
+    /// See [`FreezeState`]; changed by `recovery::freeze` only.
+    pub freeze: Cell<FreezeState>,
+    /// This node was inactive: what its volatile databases hold counts for nothing in the next recovery.
+    pub invalid_records: Cell<bool>,
+    /// Why it must not be used; `None` when healthy.
+    pub unhealthy: RefCell<Option<String>>,
+    /// Counters.
+    pub stats: DbStats,
+}
+
+impl Database {
+    /// Whether a recovery has it, or is taking it: record traffic has to wait.
+    pub fn is_frozen(&self) -> bool {
+        self.freeze.get() != FreezeState::Thawed
+    }
+
+    /// Records migrate (volatile), or every node has all of them.
+    pub fn is_volatile(&self) -> bool {
+        self.kind == DbKind::Volatile
+    }
+}
+
+/// All attached databases.
+#[derive(Default)]
+pub struct Databases {
+    by_id: RefCell<BTreeMap<u32, Rc<Database>>>,
+    /// Newest first: the order in which GET_DBMAP answers.
+    order: RefCell<Vec<DbId>>,
+}
+
+impl Databases {
+    /// By id.
+    pub fn get(&self, id: DbId) -> Option<Rc<Database>> {
+        self.by_id.borrow().get(&id.0).cloned()
+    }
+
+    /// By name.
+    pub fn by_name(&self, name: &str) -> Option<Rc<Database>> {
+        self.by_id.borrow().values().find(|db| db.name == name).cloned()
+    }
+
+    /// Newest attached first.
+    pub fn all(&self) -> Vec<Rc<Database>> {
+        self.order.borrow().iter().filter_map(|id| self.get(*id)).collect()
+    }
+
+    /// Takes a new one in.
+    pub fn add(&self, db: Rc<Database>) {
+        self.order.borrow_mut().insert(0, db.id);
+        self.by_id.borrow_mut().insert(db.id.0, db);
+    }
+
+    /// Forgets one (detach).
+    pub fn remove(&self, id: DbId) -> Option<Rc<Database>> {
+        self.order.borrow_mut().retain(|other| *other != id);
+        self.by_id.borrow_mut().remove(&id.0)
+    }
+
+    /// As GET_DBMAP answers.
+    pub fn map(&self) -> DbIdMap {
+        let entry = |db: Rc<Database>| DbIdEntry { db_id: db.id, flags: db.flags.get() };
+        DbIdMap { databases: self.all().into_iter().map(entry).collect() }
+    }
+}
