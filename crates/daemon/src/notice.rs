@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use ctdb_protocol::srvid;
+use ctdb_protocol::Srvid;
 
 use crate::{Daemon, services};
 

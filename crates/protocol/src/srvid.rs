@@ -87,6 +87,8 @@ services! {
     GETLOG = 0xF801_0000_0000_0000, "Obsolete.";
     CLEARLOG = 0xF802_0000_0000_0000, "Obsolete.";
     PUSH_NODE_FLAGS = 0xF900_0000_0000_0000, "The recovery daemon tells all nodes of changed flags.";
+    POKE = 0xF903_0000_0000_0000, "Ours: something changed, look now. To recovery daemons; no other implementation listens.";
+    CONCEDE = 0xF904_0000_0000_0000, "Ours: your ELECTION beats mine. Between recovery daemons; no other implementation listens.";
     RELOAD_NODES = 0xFA00_0000_0000_0000, "The recovery daemon reads the nodes file again.";
     TAKEOVER_RUN = 0xFB00_0000_0000_0000, "The leader allocates addresses.";
     REBALANCE_NODE = 0xFB01_0000_0000_0000, "The next takeover run gives this node addresses.";
@@ -102,6 +104,11 @@ impl Srvid {
     /// The service of one recovery of one database; the helper counts from 1.
     pub fn recovery(number: u32) -> Srvid {
         Srvid(Srvid::RECOVERY.0 + u64::from(number))
+    }
+
+    /// Signs of leadership: they must not wait behind record traffic.
+    pub fn is_leadership(self) -> bool {
+        matches!(self, Srvid::LEADER | Srvid::ELECTION | Srvid::CONCEDE)
     }
 
     /// Which one of [`Srvid::recovery`] this is.

@@ -96,6 +96,16 @@ impl<'a> ReqControl<'a> {
         crate::reader::put_datan(out, self.data);
     }
 
+    /// The same, sent by a daemon for one of its clients.
+    pub fn on_behalf_of(&self, client_id: ClientId) -> ReqControl<'a> {
+        ReqControl { head: ControlHead { client_id, ..self.head }, data: self.data }
+    }
+
+    /// Whether the sender waits for an answer.
+    pub fn wants_reply(&self) -> bool {
+        !self.head.flags.contains(ControlFlags::NOREPLY)
+    }
+
     /// The data, typed.
     ///
     /// # Errors
