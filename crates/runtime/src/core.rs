@@ -93,15 +93,17 @@ impl Core {
         self.executor.has_ready() || !self.hooks.borrow().is_empty()
     }
 
-    /// Wakes the tasks whose timers are due.
-    pub fn fire_timers(&self) {
+    /// Wakes the tasks whose timers are due; how many.
+    pub fn fire_timers(&self) -> usize {
         let now = self.now();
+        let mut fired = 0;
         loop {
             let due = self.timers.borrow_mut().pop_due(now);
             match due {
                 Some(waker) => waker.wake(),
-                None => break,
+                None => return fired,
             }
+            fired += 1;
         }
     }
 

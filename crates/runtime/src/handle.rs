@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::executor::{Class, Task};
 use crate::program::{Child, ChildKind, Program};
 use crate::real::{self, Reactor, RealSignals, Socket};
+use crate::sim::{self, Process, VirtualSignals};
 use crate::stream::{Listener, ListenerKind, Stream};
 use crate::sync::{Either, select2};
 use crate::sys;
@@ -26,6 +27,7 @@ use crate::turn::{TurnEnd, TurnHistogram};
 #[derive(Clone)]
 pub(crate) enum BackEnd {
     Real(Rc<Reactor>),
+    Virtual(Rc<Process>),
 }
 
 /// A host's view of the runtime: cheap to clone. On the real back end the host is this process, on the virtual one a process of a
@@ -139,6 +141,9 @@ impl Handle {
     pub async fn connect_tcp(&self, from: Option<IpAddr>, to: SocketAddr) -> io::Result<Stream> {
         match &self.back {
             BackEnd::Real(reactor) => Ok(Stream::real(real::connect_tcp(reactor, from, to).await?)),
+            BackEnd::Virtual(process) => Ok(Stream::simulated(
+                sim::connect_tcp(self, process, from, to).await?,
+            )),
         }
     }
 
@@ -149,6 +154,7 @@ impl Handle {
     pub fn listen_tcp(&self, at: SocketAddr) -> io::Result<Listener> {
         let kind = match &self.back {
             BackEnd::Real(reactor) => ListenerKind::Real(real::listen_tcp(self, reactor, at)?),
+            BackEnd::Virtual(process) => ListenerKind::Virtual(sim::listen_tcp(process, at)?),
         };
         Ok(Listener {
             kind,
@@ -163,6 +169,7 @@ impl Handle {
     pub async fn connect_unix(&self, path: &Path) -> io::Result<Stream> {
         match &self.back {
             BackEnd::Real(reactor) => Ok(Stream::real(real::connect_unix(self, reactor, path).await?)),
+            BackEnd::Virtual(process) => Ok(Stream::simulated(sim::connect_unix(self, process, path).await?)),
         }
     }
 
@@ -176,6 +183,7 @@ impl Handle {
             BackEnd::Real(reactor) => {
                 ListenerKind::Real(real::listen_unix(self, reactor, path, mode, backlog)?)
             }
+            BackEnd::Virtual(process) => ListenerKind::Virtual(sim::listen_unix(process, path, backlog)?),
         };
         Ok(Listener {
             kind,
@@ -190,6 +198,7 @@ impl Handle {
     pub fn stream_from_fd(&self, fd: OwnedFd) -> io::Result<Stream> {
         match &self.back {
             BackEnd::Real(reactor) => Ok(Stream::real(Socket::new(reactor, fd)?)),
+            BackEnd::Virtual(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -200,6 +209,7 @@ impl Handle {
     pub fn inherited_stream(&self, number: RawFd) -> io::Result<Stream> {
         match &self.back {
             BackEnd::Real(_) => self.stream_from_fd(sys::inherited_fd(number)?),
+            BackEnd::Virtual(process) => process.take_inherited(number),
         }
     }
 
@@ -212,6 +222,10 @@ impl Handle {
             BackEnd::Real(_) => {
                 let (a, b) = real::socket_pair()?;
                 Ok((self.stream_from_fd(a)?, self.stream_from_fd(b)?))
+            }
+            BackEnd::Virtual(process) => {
+                let (a, b) = sim::stream_pair(process);
+                Ok((Stream::simulated(a), Stream::simulated(b)))
             }
         }
     }
@@ -232,6 +246,13 @@ impl Handle {
                     streams,
                 })
             }
+            BackEnd::Virtual(process) => {
+                let (child, streams) = sim::spawn_program(process, program)?;
+                Ok(Child {
+                    kind: ChildKind::Virtual(child),
+                    streams,
+                })
+            }
         }
     }
 
@@ -242,6 +263,9 @@ impl Handle {
     pub fn signals(&self, which: &[Signal]) -> io::Result<Signals> {
         match &self.back {
             BackEnd::Real(reactor) => Ok(Signals(SignalsKind::Real(RealSignals::new(reactor, which)?))),
+            BackEnd::Virtual(process) => Ok(Signals(SignalsKind::Virtual(VirtualSignals::new(
+                process, which,
+            )?))),
         }
     }
 
@@ -249,12 +273,14 @@ impl Handle {
     pub fn pid(&self) -> u32 {
         match &self.back {
             BackEnd::Real(_) => std::process::id(),
+            BackEnd::Virtual(process) => process.pid,
         }
     }
 }
 
 enum SignalsKind {
     Real(RealSignals),
+    Virtual(Rc<VirtualSignals>),
 }
 
 /// Signals that the process listens to.
@@ -265,6 +291,7 @@ impl Signals {
     pub async fn recv(&self) -> Signal {
         poll_fn(|cx| match &self.0 {
             SignalsKind::Real(signals) => signals.poll_recv(cx),
+            SignalsKind::Virtual(signals) => signals.poll_recv(cx),
         })
         .await
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use nix::sys::signal::Signal;
 
 use crate::real::RealChild;
+use crate::sim::Process;
 use crate::stream::Stream;
 
 /// What a standard stream of the child is.
@@ -241,6 +242,7 @@ pub(crate) struct ChildStreams {
 
 pub(crate) enum ChildKind {
     Real(Rc<RealChild>),
+    Virtual(Rc<Process>),
 }
 
 /// A running (or ended) program. Dropping this does not end it; it is reaped in any case.
@@ -254,6 +256,7 @@ impl Child {
     pub fn pid(&self) -> u32 {
         match &self.kind {
             ChildKind::Real(child) => child.pid(),
+            ChildKind::Virtual(child) => child.pid,
         }
     }
 
@@ -264,6 +267,7 @@ impl Child {
     pub fn kill(&self, signal: Signal) -> io::Result<()> {
         match &self.kind {
             ChildKind::Real(child) => child.kill(signal),
+            ChildKind::Virtual(child) => child.kill(signal),
         }
     }
 
@@ -274,6 +278,7 @@ impl Child {
     pub fn kill_group(&self, signal: Signal) -> io::Result<()> {
         match &self.kind {
             ChildKind::Real(child) => child.kill_group(signal),
+            ChildKind::Virtual(child) => child.kill_group(signal),
         }
     }
 
@@ -281,6 +286,7 @@ impl Child {
     pub async fn wait(&mut self) -> ExitStatus {
         poll_fn(|cx| match &self.kind {
             ChildKind::Real(child) => child.poll_wait(cx),
+            ChildKind::Virtual(child) => child.poll_wait(cx),
         })
         .await
     }
@@ -289,6 +295,7 @@ impl Child {
     pub fn status(&self) -> Option<ExitStatus> {
         match &self.kind {
             ChildKind::Real(child) => child.status(),
+            ChildKind::Virtual(child) => child.status(),
         }
     }
 

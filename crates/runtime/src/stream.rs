@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use crate::handle::BackEnd;
 use crate::handle::Handle;
 use crate::real::{RealListener, Socket};
+use crate::sim::{VirtualListener, VirtualSocket};
 
 /// Who is at the other end of a unix socket, as of its connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub struct PeerCred {
 #[derive(Clone)]
 enum Kind {
     Real(Rc<Socket>),
+    Virtual(Rc<VirtualSocket>),
 }
 
 /// A byte stream: TCP, unix socket, pipe or socket pair. Clones are the same stream; it closes with the last.
@@ -33,6 +35,10 @@ pub struct Stream(Kind);
 impl Stream {
     pub(crate) fn real(socket: Rc<Socket>) -> Stream {
         Stream(Kind::Real(socket))
+    }
+
+    pub(crate) fn simulated(socket: Rc<VirtualSocket>) -> Stream {
+        Stream(Kind::Virtual(socket))
     }
 
     /// Reads what is there. 0 is the end of the stream; `buf` must not be empty.
@@ -46,6 +52,7 @@ impl Stream {
         );
         match &self.0 {
             Kind::Real(socket) => socket.try_read(buf),
+            Kind::Virtual(socket) => socket.try_read(buf),
         }
     }
 
@@ -56,6 +63,7 @@ impl Stream {
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.0 {
             Kind::Real(socket) => socket.try_write_vectored(bufs),
+            Kind::Virtual(socket) => socket.try_write_vectored(bufs),
         }
     }
 
@@ -71,6 +79,7 @@ impl Stream {
     pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
         match &self.0 {
             Kind::Real(socket) => socket.poll_readable(cx),
+            Kind::Virtual(socket) => socket.poll_readable(cx),
         }
     }
 
@@ -78,6 +87,7 @@ impl Stream {
     pub fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
         match &self.0 {
             Kind::Real(socket) => socket.poll_writable(cx),
+            Kind::Virtual(socket) => socket.poll_writable(cx),
         }
     }
 
@@ -158,6 +168,7 @@ impl Stream {
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Kind::Real(socket) => socket.peer_addr(),
+            Kind::Virtual(socket) => socket.peer_addr(),
         }
     }
 
@@ -165,6 +176,7 @@ impl Stream {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Kind::Real(socket) => socket.local_addr(),
+            Kind::Virtual(socket) => socket.local_addr(),
         }
     }
 
@@ -172,6 +184,7 @@ impl Stream {
     pub fn peer_cred(&self) -> Option<PeerCred> {
         match &self.0 {
             Kind::Real(socket) => socket.peer_cred(),
+            Kind::Virtual(socket) => socket.peer_cred(),
         }
     }
 
@@ -188,12 +201,14 @@ impl Stream {
     fn shutdown_how(&self, how: Shutdown) {
         match &self.0 {
             Kind::Real(socket) => socket.shutdown(how),
+            Kind::Virtual(socket) => socket.shutdown(how),
         }
     }
 }
 
 pub(crate) enum ListenerKind {
     Real(RealListener),
+    Virtual(Rc<VirtualListener>),
 }
 
 /// A listening socket.
@@ -212,6 +227,10 @@ impl Listener {
             (ListenerKind::Real(listener), BackEnd::Real(reactor)) => {
                 Ok(Stream::real(listener.accept(reactor).await?))
             }
+            (ListenerKind::Virtual(listener), _) => Ok(Stream::simulated(listener.accept().await)),
+            (ListenerKind::Real(_), BackEnd::Virtual(_)) => {
+                unreachable!("a listener is made by the back end of its handle")
+            }
         }
     }
 
@@ -219,6 +238,7 @@ impl Listener {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.kind {
             ListenerKind::Real(listener) => listener.local_addr(),
+            ListenerKind::Virtual(listener) => listener.local_addr(),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Child processes and signals of the real back end.
+#![allow(clippy::unwrap_used)] // a test may panic, its helpers too
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Streams and listeners of the real back end, over loopback and in a temporary directory.
+#![allow(clippy::unwrap_used)] // a test may panic, its helpers too
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};

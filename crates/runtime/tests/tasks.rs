@@ -1,4 +1,5 @@
 //! Tasks, timers, turns and synchronisation.
+#![allow(clippy::unwrap_used)] // a test may panic, its helpers too
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
