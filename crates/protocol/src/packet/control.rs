@@ -98,7 +98,13 @@ impl<'a> ReqControl<'a> {
 
     /// The same, sent by a daemon for one of its clients.
     pub fn on_behalf_of(&self, client_id: ClientId) -> ReqControl<'a> {
-        ReqControl { head: ControlHead { client_id, ..self.head }, data: self.data }
+        ReqControl {
+            head: ControlHead {
+                client_id,
+                ..self.head
+            },
+            data: self.data,
+        }
     }
 
     /// Whether the sender waits for an answer.
