@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -158,27 +158,24 @@ fn a_wrong_command_line_fails_without_an_outcome() {
 fn the_end_of_the_parent_ends_the_lock_at_once() {
     let (_dir, file) = lock_file();
     // The shell is the parent. Its own standard output is the helper's, so that the pipe stays open on our side:
-    // only the death of the parent can tell the helper. The helper's number follows its first byte.
-    let script = r#""$0" "$1" 0 & echo " $!"; wait"#;
+    // only the death of the parent can tell the helper.
+    let script = r#""$0" "$1" 0 & wait"#;
     let mut parent = Command::new("/bin/sh")
         .args([OsStr::new("-c"), script.as_ref(), HELPER.as_ref(), file.as_ref()])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut stdout = BufReader::new(parent.stdout.take().unwrap());
-    let mut said = Vec::new();
-    // The byte and the number may come in either order.
-    while !(said.contains(&b'\n') && said.contains(&b'0') && holder(&file, 0).is_some()) {
-        let more = stdout.fill_buf().unwrap().to_vec();
-        stdout.consume(more.len());
-        said.extend(more);
-    }
+    let mut stdout = parent.stdout.take().unwrap();
+    let mut byte = [0];
+    stdout.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"0");
+    assert!(holder(&file, 0).is_some());
 
     let before = Instant::now();
     parent.kill().unwrap();
     parent.wait().unwrap();
-    stdout.read_to_end(&mut said).unwrap();
+    assert_eq!(stdout.read(&mut byte).unwrap(), 0);
     let took = before.elapsed();
     assert_eq!(holder(&file, 0), None);
     assert!(took < Duration::from_millis(500), "{took:?}");

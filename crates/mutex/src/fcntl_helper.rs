@@ -99,13 +99,16 @@ impl Request {
         let Some(file) = taken? else { return Ok(()) };
 
         let end = self.hold(&file, &starter);
-        // First the pipe, so that the parent knows. To close the file may take as long as its file system hangs.
-        let pipe_closed = File::open("/dev/null").map(unistd::dup2_stdout);
-        if let Err(error) = pipe_closed {
+        if let End::Lost { .. } = &end
+            && let Err(error) = close_stdout()
+        {
             eprintln!("{}: cannot close the pipe early: {error}", self.path.display());
         }
         drop(file);
-        end
+        match end {
+            End::LetGo { reason: Some(reason) } | End::Lost { reason: Some(reason) } => Err(reason),
+            End::LetGo { reason: None } | End::Lost { reason: None } => Ok(()),
+        }
     }
 
     /// Takes the lock if it is free.
@@ -117,11 +120,15 @@ impl Request {
         Ok(ours.then_some(file))
     }
 
-    /// Returns when the lock is to be let go: orderly, or with the reason.
-    fn hold(&self, file: &File, starter: &Starter) -> Result<(), String> {
-        let checker = match self.recheck_interval {
-            Some(interval) => Some(self.start_checker(file, interval)?),
+    /// Returns when the lock must not be held any longer.
+    fn hold(&self, file: &File, starter: &Starter) -> End {
+        let checker = match self
+            .recheck_interval
+            .map(|interval| self.start_checker(file, interval))
+        {
             None => None,
+            Some(Ok(checker)) => Some(checker),
+            Some(Err(reason)) => return End::Lost { reason: Some(reason) },
         };
         let mut last_ping = Instant::now();
         loop {
@@ -133,21 +140,26 @@ impl Request {
             let wait = ping_deadline.map_or(PARENT_CHECK, |at| {
                 at.saturating_duration_since(now).min(PARENT_CHECK)
             });
-            let heard = wait_for(starter, checker.as_ref(), wait)?;
+            let heard = match wait_for(starter, checker.as_ref(), wait) {
+                Ok(heard) => heard,
+                Err(reason) => return End::Lost { reason: Some(reason) },
+            };
             if heard.signal && starter.asks_to_end() {
-                return Ok(());
+                return End::LetGo { reason: None };
             }
             if starter.has_gone() {
-                return Err("let go, for the process that asked for it has ended".to_owned());
+                let reason = "let go, for the process that asked for it has ended".to_owned();
+                return End::LetGo { reason: Some(reason) };
             }
             if heard.checker {
                 match &checker {
                     Some(checker) if checker.take_pings() => last_ping = Instant::now(),
                     // It has told why.
-                    _ => return Ok(()),
+                    _ => return End::Lost { reason: None },
                 }
             } else if ping_deadline.is_some_and(|at| Instant::now() >= at) {
-                return Err("lost: the check of its file is stuck, it has not pinged in time".to_owned());
+                let reason = "lost: the check of its file is stuck, it has not pinged in time".to_owned();
+                return End::Lost { reason: Some(reason) };
             }
         }
     }
@@ -157,6 +169,21 @@ impl Request {
             .and_then(|id| Checker::start(&self.path, id, interval, self.ping_timeout.is_some()))
             .map_err(|error| format!("let go, for its file cannot be checked: {error}"))
     }
+}
+
+/// Why the lock is not held any longer.
+enum End {
+    /// It is not wanted any more. The reader of the pipe may take its end for the lock being free, so that the
+    /// file is closed before it.
+    LetGo { reason: Option<String> },
+    /// It may be worth nothing already. The pipe is closed first, so that the parent knows: to close the file may
+    /// take as long as its file system hangs.
+    Lost { reason: Option<String> },
+}
+
+fn close_stdout() -> io::Result<()> {
+    unistd::dup2_stdout(File::open("/dev/null")?)?;
+    Ok(())
 }
 
 /// Seconds as the C implementation reads them: the digits at the front, and what follows them does not matter.

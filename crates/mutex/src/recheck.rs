@@ -10,10 +10,12 @@
 //! `unsafe` is not used in this crate, so that the process is not forked but started from the same program under
 //! [`ARGUMENT`].
 
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{CStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +31,9 @@ use crate::file_lock::{self, FileId, TEST_BYTE};
 /// The first argument under which the helper's program is the checking process. A user's command line cannot be
 /// taken for it: it has two more arguments than the helper allows.
 pub const ARGUMENT: &str = "--recheck";
+
+/// As much of the program's name as the kernel keeps.
+const PROCESS_NAME: &CStr = c"ctdb_mutex_fcnt";
 
 /// One ping each, when pings are wanted.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,7 +55,9 @@ impl Checker {
             None,
             SockFlag::SOCK_CLOEXEC,
         )?;
+        // Not by its path, where an upgrade may have put another version meanwhile.
         let process = Command::new("/proc/self/exe")
+            .arg0(env::args_os().next().unwrap_or_default())
             .arg(ARGUMENT)
             .arg(path)
             .args([id.device.to_string(), id.inode.to_string()])
@@ -96,6 +103,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
     if let Err(errno) = prctl::set_pdeathsig(Signal::SIGKILL) {
         eprintln!(
             "{}: cannot ask to be ended with the holder: {errno}",
+            check.path.display()
+        );
+    }
+    // `ps` would show `exe`, after the link by which this process was started.
+    if let Err(errno) = prctl::set_name(PROCESS_NAME) {
+        eprintln!(
+            "{}: cannot set the name of the checking process: {errno}",
             check.path.display()
         );
     }
