@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libc::c_int;
 
@@ -15,10 +16,34 @@ use crate::hash::{Chain, HashKind};
 use crate::log_callback::LogSource;
 use crate::{ErrorCode, TdbError, TdbFlags};
 
+/// libtdb keeps a list of what the process has open and does not guard it; a [`Tdb`] stays on its thread, but
+/// several threads may have some.
+static OPENING: Mutex<()> = Mutex::new(());
+
+fn opening() -> MutexGuard<'static, ()> {
+    OPENING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Whether chain locks can be robust mutexes on this machine, as [`TdbFlags::MUTEX_LOCKING`] wants.
+///
+/// libtdb finds out once, with a child process. Meanwhile it has a handler of SIGCHLD of its own, and puts back
+/// the old one without its flags; so that is done again here.
 pub fn mutexes_supported() -> bool {
-    // SAFETY: no arguments; it forks and reaps a child of its own on the first call.
-    unsafe { ffi::tdb_runtime_check_for_robust_mutexes() }
+    static SUPPORTED: OnceLock<bool> = OnceLock::new();
+    *SUPPORTED.get_or_init(|| {
+        let _opening = opening();
+        // SAFETY: plain data, for which zeroes are a valid value.
+        let mut handler: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: a null pointer asks for the action without a change; `handler` is valid for writing.
+        let saved = unsafe { libc::sigaction(libc::SIGCHLD, ptr::null(), &mut handler) } == 0;
+        // SAFETY: no arguments; nobody else is in libtdb's check or open now.
+        let supported = unsafe { ffi::tdb_runtime_check_for_robust_mutexes() };
+        if saved {
+            // SAFETY: sets what was set before.
+            unsafe { libc::sigaction(libc::SIGCHLD, &handler, ptr::null_mut()) };
+        }
+        supported
+    })
 }
 
 /// What may be done with the file.
@@ -85,12 +110,13 @@ struct Opened {
     hash_size: u32,
     /// Set while a callback has a slice of the mapped file.
     looking: Cell<bool>,
-    /// libtdb has a pointer to it, hence the box.
-    log: Box<LogSource>,
+    /// libtdb has a pointer to it.
+    log: Rc<LogSource>,
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
+        let _opening = opening();
         // SAFETY: opened once, closed once: nobody else has the pointer any more.
         if unsafe { ffi::tdb_close(self.raw.as_ptr()) } != 0 {
             log::warn!(
@@ -116,7 +142,7 @@ impl Tdb {
     /// flags that do not go together or not with the file, EIO when it is no TDB file, and those of open(2).
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Tdb, TdbError> {
         let path = path.as_ref();
-        let log = Box::new(LogSource {
+        let log = Rc::new(LogSource {
             database: path.to_string_lossy().into(),
         });
         let failed = |errno| TdbError {
@@ -128,9 +154,13 @@ impl Tdb {
         let name = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| failed(libc::EINVAL))?;
         let hash_size = c_int::try_from(options.hash_size).map_err(|_| failed(libc::EINVAL))?;
 
+        if options.flags.contains(TdbFlags::MUTEX_LOCKING) {
+            mutexes_supported(); // libtdb would ask itself, and spoil the handler of SIGCHLD
+        }
+        let guard = opening();
         clear_errno();
-        // SAFETY: `name` and the log context are valid for the call; libtdb copies both. `log` lives in
-        // its box until the database is closed.
+        // SAFETY: `name` and the log context are valid for the call; libtdb copies both. `log` stays where
+        // it is until the database is closed.
         let raw = unsafe {
             ffi::tdb_open_ex(
                 name.as_ptr(),
@@ -143,6 +173,7 @@ impl Tdb {
             )
         };
         let raw = NonNull::new(raw).ok_or_else(|| failed(errno()))?;
+        drop(guard);
         // SAFETY: `raw` is open.
         let hash_size = unsafe { ffi::tdb_hash_size(raw.as_ptr()) }.cast_unsigned();
         let mut opened = Opened {
@@ -338,5 +369,37 @@ impl Opened {
         } else {
             HashKind::Old
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sigchld() -> (libc::sighandler_t, c_int) {
+        // SAFETY: as in `mutexes_supported`.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: as in `mutexes_supported`.
+        let ret = unsafe { libc::sigaction(libc::SIGCHLD, ptr::null(), &mut action) };
+        assert_eq!(ret, 0);
+        (action.sa_sigaction, action.sa_flags)
+    }
+
+    extern "C" fn on_child(_: c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
+    #[test]
+    fn the_check_for_mutexes_leaves_the_handler_of_sigchld_as_it_was() {
+        let function: extern "C" fn(c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_child;
+        // SAFETY: plain data, for which zeroes are a valid value.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = function as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_NOCLDSTOP;
+        // SAFETY: the handler does nothing.
+        let ret = unsafe { libc::sigaction(libc::SIGCHLD, &action, ptr::null_mut()) };
+        assert_eq!(ret, 0);
+        let before = sigchld();
+        assert!(mutexes_supported());
+        assert_eq!(sigchld(), before);
+        assert_ne!(before.1 & libc::SA_SIGINFO, 0);
     }
 }
