@@ -38,12 +38,6 @@ pub(crate) fn split<'a>(record: &RecData<'a>) -> Result<(LtdbHeader, &'a [u8]), 
     })
 }
 
-/// The header as the decisions of [`ctdb_records`] have it.
-pub(crate) fn for_decision(header: &LtdbHeader) -> ctdb_records::LtdbHeader {
-    let LtdbHeader { rsn, dmaster, flags } = *header;
-    ctdb_records::LtdbHeader { rsn, dmaster, flags }
-}
-
 impl Rules {
     fn place(&self, key: &[u8]) -> Place {
         let hash = ctdb_tdb::jenkins_hash(key) as usize;
@@ -66,17 +60,11 @@ impl Rules {
         header: LtdbHeader,
         data: &[u8],
     ) -> Result<(), TdbError> {
-        let decision = decide_store(StoreInput::at(
-            &self.place(key),
-            for_decision(&header),
-            data.len(),
-        ));
+        let decision = decide_store(StoreInput::at(&self.place(key), header, data.len()));
         if !decision.keep {
             tdb.delete(key)?;
             return Ok(());
         }
-        let ctdb_records::LtdbHeader { rsn, dmaster, flags } = decision.header;
-        let header = LtdbHeader { rsn, dmaster, flags };
-        tdb.store_vectored(key, &[&header.to_bytes(), data], StoreMode::Replace)
+        tdb.store_vectored(key, &[&decision.header.to_bytes(), data], StoreMode::Replace)
     }
 }

@@ -7,7 +7,7 @@ use ctdb_records::update::{Found, Update, update_record};
 use ctdb_tdb::{Tdb, TdbError};
 
 use crate::protocol::{Reply, Rules};
-use crate::rules::{WriteError, for_decision, hex, split};
+use crate::rules::{WriteError, hex, split};
 
 /// Stores all of the records or none.
 pub(crate) fn update_records(tdb: &Tdb, rules: &Rules, records: &[u8]) -> Reply {
@@ -48,18 +48,12 @@ fn decide(
     header: &LtdbHeader,
     data: &[u8],
 ) -> Result<(Update, Rsn), TdbError> {
-    let decide = |found: Found<'_>| update_record(rules.db, found, &for_decision(header), data);
+    let decide = |found: Found<'_>| update_record(rules.db, found, header, data);
     let decided = tdb.parse(key, |bytes| match LtdbHeader::split(bytes) {
         // A record of no bytes is none at all, here as for upstream.
         None if bytes.is_empty() => (decide(Found::Missing), Rsn(0)),
         None => (decide(Found::TooShort), Rsn(0)),
-        Some((local, data)) => (
-            decide(Found::Copy {
-                header: for_decision(&local),
-                data,
-            }),
-            local.rsn,
-        ),
+        Some((local, data)) => (decide(Found::Copy { header: local, data }), local.rsn),
     })?;
     Ok(decided.unwrap_or_else(|| (decide(Found::Missing), Rsn(0))))
 }
