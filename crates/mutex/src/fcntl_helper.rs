@@ -48,13 +48,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
         let name = args
             .first()
             .map_or("ctdb_mutex_fcntl_helper".into(), |arg| arg.to_string_lossy());
-        eprintln!("Usage: {name} <file> [recheck_interval [ping_timeout]]");
+        tell!("Usage: {name} <file> [recheck_interval [ping_timeout]]");
         return ExitCode::FAILURE;
     };
     match request.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("cluster lock {}: {reason}", request.path.display());
+            tell!("cluster lock {}: {reason}", request.path.display());
             ExitCode::SUCCESS
         }
     }
@@ -102,7 +102,7 @@ impl Request {
         if let End::Lost { .. } = &end
             && let Err(error) = close_stdout()
         {
-            eprintln!("{}: cannot close the pipe early: {error}", self.path.display());
+            tell!("{}: cannot close the pipe early: {error}", self.path.display());
         }
         drop(file);
         match end {

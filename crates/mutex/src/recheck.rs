@@ -96,19 +96,19 @@ impl Drop for Checker {
 /// `args` are those behind [`ARGUMENT`]. Standard input is the socket to the holder.
 pub fn main(args: &[OsString]) -> ExitCode {
     let Some(check) = Check::from_args(args) else {
-        eprintln!("{ARGUMENT} is for the lock helper's own use");
+        tell!("{ARGUMENT} is for the lock helper's own use");
         return ExitCode::FAILURE;
     };
     // A stuck check must not outlive the holder. The socket tells an idle check the same.
     if let Err(errno) = prctl::set_pdeathsig(Signal::SIGKILL) {
-        eprintln!(
+        tell!(
             "{}: cannot ask to be ended with the holder: {errno}",
             check.path.display()
         );
     }
     // `ps` would show `exe`, after the link by which this process was started.
     if let Err(errno) = prctl::set_name(PROCESS_NAME) {
-        eprintln!(
+        tell!(
             "{}: cannot set the name of the checking process: {errno}",
             check.path.display()
         );
@@ -116,7 +116,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     match check.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("cluster lock {} is lost: {reason}", check.path.display());
+            tell!("cluster lock {} is lost: {reason}", check.path.display());
             ExitCode::FAILURE
         }
     }
