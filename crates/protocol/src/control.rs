@@ -14,7 +14,7 @@ use crate::{Opcode, WireError};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     /// It existed once.
-    #[error("control {opcode} ({}) is obsolete{}", .opcode.0, .instead.map(|i| format!("; {i} took its place")).unwrap_or_default())]
+    #[error("control {opcode} ({}) is obsolete{}", .opcode.0, successor(*.instead))]
     Obsolete {
         /// Which.
         opcode: Opcode,
@@ -32,6 +32,12 @@ pub enum ControlError {
         /// What is wrong.
         error: WireError,
     },
+}
+
+fn successor(instead: Option<&str>) -> String {
+    instead
+        .map(|name| format!("; {name} took its place"))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

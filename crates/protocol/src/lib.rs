@@ -1,7 +1,8 @@
-//! Every packet, control, message and structure of the CTDB wire protocol: encode, decode, name, Display. No I/O.
+//! Every packet, control, message and structure of the CTDB wire protocol: encode, decode, name, Display.
+//! No I/O.
 //!
-//! - [`Packet::decode`] borrows from the receive buffer; [`Packet::encode`] and the `encode_packet` functions append to
-//!   an output buffer.
+//! - [`Packet::decode`] borrows from the receive buffer; [`Packet::encode`] and the `encode_packet` functions
+//!   append to an output buffer.
 //! - [`Request`] and [`Reply`] type the data of controls, [`Message`] that of messages.
 //! - Structures implement [`Wire`]; each says its bytes in its own documentation.
 //! - Every length and count is checked against the bytes that are there before anything is allocated for it.
