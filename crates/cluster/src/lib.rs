@@ -13,4 +13,37 @@
 //! | [`flags`] | what do node flags become, and what follows? |
 //! | [`version`] | which version is announced, and who leaves if versions differ? |
 
+pub mod checks;
+pub mod credits;
 pub mod election;
+pub mod flags;
+pub mod operations;
+pub mod version;
+pub mod vnnmap;
+
+use ctdb_protocol::{NodeAndFlags, NodeFlags, NodeMap, Pnn};
+
+/// A node as one node sees it, without its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Number.
+    pub pnn: Pnn,
+    /// State.
+    pub flags: NodeFlags,
+}
+
+impl Node {
+    /// The nodes of a map, in its order.
+    pub fn list(map: &NodeMap) -> Vec<Node> {
+        map.nodes.iter().map(Node::from).collect()
+    }
+}
+
+impl From<&NodeAndFlags> for Node {
+    fn from(node: &NodeAndFlags) -> Node {
+        Node {
+            pnn: node.pnn,
+            flags: node.flags,
+        }
+    }
+}

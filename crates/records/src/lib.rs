@@ -29,13 +29,7 @@ pub mod update;
 #[cfg(test)]
 mod model;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct LtdbHeader {
-    pub rsn: ctdb_protocol::Rsn,
-    pub dmaster: Pnn,
-    pub flags: ctdb_protocol::RecFlags,
-}
+pub use ctdb_protocol::LtdbHeader;
 use ctdb_protocol::{DbFlags, Pnn};
 
 /// Where a decision is made: this node, its view of the record's location master, the kind of database.

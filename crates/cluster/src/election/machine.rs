@@ -41,7 +41,10 @@ enum Phase {
     /// No election.
     Calm,
     /// This node calls one: the recovery mode is being set.
-    Calling,
+    Calling {
+        /// Only because no leader was known: one that speaks up makes the call needless.
+        unless_led: bool,
+    },
     /// Ballots are out.
     Voting(Vote),
     /// The lock is tried, or waited for before it is tried again.
@@ -132,12 +135,12 @@ impl Election {
                 if by == self.config.me => {}
             Event::NodeConnected(node) => self.on_connected(node, todo),
             Event::NodeLost(node) => self.on_lost(node, todo),
-            Event::LeaderHeard { leader, .. } => self.on_leader_heard(leader, todo),
+            Event::LeaderHeard { from, leader } => self.on_leader_heard(from, leader, todo),
             Event::BallotHeard(ballot) => self.on_ballot(&ballot, now, todo),
             Event::Conceded { by } => self.on_concession(by, todo),
             Event::Asked { by } => self.on_asked(by, now, todo),
             Event::Leaderless { by } => self.on_leaderless(by, todo),
-            Event::Call => self.call(todo),
+            Event::Call => self.call(false, todo),
             Event::RecmodeSet { ok } => self.on_recmode_set(ok, now, todo),
             Event::LockTaken => self.on_lock_taken(todo),
             Event::LockContended => self.on_lock_contended(todo),
@@ -185,8 +188,8 @@ impl Election {
             self.leader = Pnn::UNKNOWN;
         }
         match &mut self.phase {
-            Phase::Calm if led => self.call(todo),
-            Phase::Calm | Phase::Calling => {}
+            Phase::Calm if led => self.call(false, todo),
+            Phase::Calm | Phase::Calling { .. } => {}
             Phase::Voting(vote) => *vote = Vote::default(),
             Phase::Locking { .. } => self.calm_down(todo),
         }
@@ -256,13 +259,13 @@ impl Election {
         if self.leader == node {
             self.leader = Pnn::UNKNOWN;
             match &mut self.phase {
-                Phase::Calm => self.call(todo),
+                Phase::Calm => self.call(true, todo),
                 // The best candidate so far is gone; who conceded to it stands again.
                 Phase::Voting(vote) if self.standing.can_lead() => {
                     vote.own_ballot_due = true;
                     todo.push(Action::SetTimer(Timer::OwnBallot, OWN_BALLOT_DELAY));
                 }
-                Phase::Calling | Phase::Voting(_) | Phase::Locking { .. } => {}
+                Phase::Calling { .. } | Phase::Voting(_) | Phase::Locking { .. } => {}
             }
         }
         self.end_if_all_conceded(todo);
@@ -270,13 +273,13 @@ impl Election {
 
     // ---- hearing of leaders ----
 
-    fn on_leader_heard(&mut self, leader: Pnn, todo: &mut Vec<Action>) {
+    fn on_leader_heard(&mut self, from: Pnn, leader: Pnn, todo: &mut Vec<Action>) {
         if leader == self.config.me {
             // Nobody says that of another node.
         } else if leader == self.leader {
             self.on_same_leader(leader, todo);
         } else if leader == Pnn::UNKNOWN {
-            self.on_election_called(todo);
+            self.on_election_called(from, todo);
         } else {
             self.on_other_leader(leader, todo);
         }
@@ -288,15 +291,15 @@ impl Election {
             Phase::Calm => self.await_leader(todo),
             // Its election is over, so this one is. (A C node sits out its timer.)
             Phase::Voting(_) if leader != Pnn::UNKNOWN => self.end_vote(todo),
-            Phase::Calling | Phase::Voting(_) | Phase::Locking { .. } => {}
+            Phase::Calling { .. } | Phase::Voting(_) | Phase::Locking { .. } => {}
         }
     }
 
-    fn on_election_called(&mut self, todo: &mut Vec<Action>) {
-        if self.in_election() && !matches!(self.phase, Phase::Calling) {
+    fn on_election_called(&mut self, by: Pnn, todo: &mut Vec<Action>) {
+        if self.in_election() && !matches!(self.phase, Phase::Calling { .. }) {
             return;
         }
-        self.ask_last_leader(todo);
+        self.ask_last_leader(by, todo);
         if self.config.cluster_lock {
             self.lock_election(todo);
         } else {
@@ -307,8 +310,8 @@ impl Election {
 
     /// The call may be older than the leader's word, come by a slower link: then the leader's answer ends this
     /// node's election at once.
-    fn ask_last_leader(&self, todo: &mut Vec<Action>) {
-        if self.leader != Pnn::UNKNOWN && self.leader != self.config.me {
+    fn ask_last_leader(&self, caller: Pnn, todo: &mut Vec<Action>) {
+        if ![Pnn::UNKNOWN, self.config.me, caller].contains(&self.leader) {
             todo.push(Action::Ask { to: self.leader });
         }
     }
@@ -320,18 +323,22 @@ impl Election {
         if self.is_leader() {
             // Two parts of a divided cluster have met.
             self.leader = Pnn::UNKNOWN;
-            return self.call(todo);
+            return self.call(false, todo);
+        }
+        if let Phase::Voting(vote) = &self.phase
+            && (vote.standing_for || vote.own_ballot_due)
+        {
+            return; // it does not know of this node's ballot yet
         }
         self.leader = leader;
         self.forget_leaderless();
         match &self.phase {
             Phase::Calm => self.await_leader(todo),
-            Phase::Calling | Phase::Locking { .. } => {
+            Phase::Calling { unless_led: false } => self.leader = Pnn::UNKNOWN,
+            Phase::Calling { unless_led: true } | Phase::Locking { .. } => {
                 self.drop_lock(todo);
                 self.calm_down(todo);
             }
-            // It does not know of this node's ballot yet.
-            Phase::Voting(vote) if vote.standing_for || vote.own_ballot_due => {}
             Phase::Voting(_) => self.end_vote(todo),
         }
     }
@@ -344,7 +351,7 @@ impl Election {
                 self.rival = None;
                 self.drop_lock(todo);
                 self.leader = Pnn::UNKNOWN;
-                self.call(todo);
+                self.call(false, todo);
             }
             Some(rival) if rival.who == who => {}
             Some(_) | None => {
@@ -372,7 +379,7 @@ impl Election {
                 self.call_if_nobody_leads(todo);
             }
             // The leader hears the question itself; an election will answer it.
-            Phase::Calm | Phase::Calling | Phase::Voting(_) | Phase::Locking { .. } => {}
+            Phase::Calm | Phase::Calling { .. } | Phase::Voting(_) | Phase::Locking { .. } => {}
         }
     }
 
@@ -386,7 +393,7 @@ impl Election {
         let deleted = |peer: &Peer| peer.standing.flags.contains(NodeFlags::DELETED);
         let nobody = self.peers.values().all(|peer| peer.leaderless || deleted(peer));
         if nobody && self.leader == Pnn::UNKNOWN {
-            self.call(todo);
+            self.call(true, todo);
         }
     }
 
@@ -398,11 +405,11 @@ impl Election {
 
     // ---- calling ----
 
-    fn call(&mut self, todo: &mut Vec<Action>) {
+    fn call(&mut self, unless_led: bool, todo: &mut Vec<Action>) {
         if self.in_election() {
             return;
         }
-        self.phase = Phase::Calling;
+        self.phase = Phase::Calling { unless_led };
         let mut on: Vec<Pnn> = self
             .peers
             .iter()
@@ -418,7 +425,7 @@ impl Election {
     }
 
     fn on_recmode_set(&mut self, ok: bool, now: Duration, todo: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Calling) {
+        if !matches!(self.phase, Phase::Calling { .. }) {
             return; // another node's election, or its leader, was quicker
         }
         if !ok {
@@ -494,8 +501,8 @@ impl Election {
         if self.config.cluster_lock {
             return;
         }
-        if !self.in_election() && self.leader != ballot.pnn {
-            self.ask_last_leader(todo);
+        if !self.in_election() {
+            self.ask_last_leader(ballot.pnn, todo);
         }
         self.begin_or_prolong_vote(todo);
         let wins = self.ballot(now).beats(self.standing.can_lead(), ballot);
@@ -518,7 +525,7 @@ impl Election {
     fn begin_or_prolong_vote(&mut self, todo: &mut Vec<Action>) {
         match self.phase {
             Phase::Voting(_) => todo.push(Action::SetTimer(Timer::ElectionEnd, self.election_timeout())),
-            Phase::Calm | Phase::Calling | Phase::Locking { .. } => self.begin_vote(todo),
+            Phase::Calm | Phase::Calling { .. } | Phase::Locking { .. } => self.begin_vote(todo),
         }
     }
 
@@ -609,7 +616,7 @@ impl Election {
                 *pause = (*pause * 2).min(LOCK_RETRY_MAX);
             }
             Phase::Locking { .. } => self.calm_down(todo),
-            Phase::Calm | Phase::Calling | Phase::Voting(_) => {}
+            Phase::Calm | Phase::Calling { .. } | Phase::Voting(_) => {}
         }
     }
 
@@ -631,7 +638,7 @@ impl Election {
         if self.leader == self.config.me {
             self.leader = Pnn::UNKNOWN;
         }
-        self.call(todo);
+        self.call(false, todo);
     }
 
     fn drop_lock(&mut self, todo: &mut Vec<Action>) {
@@ -680,7 +687,7 @@ impl Election {
             }
             (Timer::LeaderLost, Phase::Calm) if !self.is_leader() => {
                 self.leader = Pnn::UNKNOWN;
-                self.call(todo);
+                self.call(true, todo);
             }
             (Timer::ElectionEnd, Phase::Voting(_)) => self.end_vote(todo),
             (Timer::OwnBallot, Phase::Voting(vote)) if vote.own_ballot_due && self.standing.can_lead() => {
