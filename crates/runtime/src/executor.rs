@@ -168,9 +168,13 @@ impl Executor {
         if self.yielded.borrow().is_empty() {
             return;
         }
-        let yielded = std::mem::take(&mut *self.yielded.borrow_mut());
-        for waker in yielded {
+        let mut woken = std::mem::take(&mut *self.yielded.borrow_mut());
+        for waker in woken.drain(..) {
             waker.wake();
+        }
+        let mut yielded = self.yielded.borrow_mut();
+        if yielded.is_empty() {
+            *yielded = woken; // the list's memory, for the next turn
         }
     }
 
