@@ -51,8 +51,16 @@ mod simulation;
 pub use ballot::Ballot;
 pub use machine::Election;
 
-use ctdb_protocol::{NodeFlags, Pnn};
+use ctdb_protocol::{NodeFlags, Pnn, Srvid};
 use std::time::Duration;
+
+/// Private message of [`Action::Concede`]. Like the other two: payload u32 own pnn; next to ELECTION and LEADER in the
+/// range of ctdb itself, where the C implementation listens to nothing.
+pub const SRVID_CONCEDE: Srvid = Srvid(0xF1F0_0000_0000_0000);
+/// Private message of [`Action::Ask`].
+pub const SRVID_ASK: Srvid = Srvid(0xF1F1_0000_0000_0000);
+/// Private message of [`Action::SayLeaderless`].
+pub const SRVID_LEADERLESS: Srvid = Srvid(0xF1F2_0000_0000_0000);
 
 /// How often the leader says that it leads.
 pub const BROADCAST_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! Ballots, and which of two is the better one.
 
-use ctdb_protocol::{NodeFlags, Pnn};
+use ctdb_protocol::{ElectionMessage, NodeFlags, Pnn, Timeval};
 use std::time::Duration;
 
 /// Contents of a message ELECTION.
@@ -16,7 +16,34 @@ pub struct Ballot {
     pub num_connected: u32,
 }
 
+impl From<&ElectionMessage> for Ballot {
+    fn from(message: &ElectionMessage) -> Ballot {
+        Ballot {
+            pnn: message.pnn,
+            priority_time: message.priority_time.to_duration(),
+            flags: message.node_flags,
+            num_connected: message.num_connected,
+        }
+    }
+}
+
+impl From<&Ballot> for ElectionMessage {
+    fn from(ballot: &Ballot) -> ElectionMessage {
+        ElectionMessage {
+            num_connected: ballot.num_connected,
+            priority_time: Timeval::from_duration(ballot.priority_time),
+            pnn: ballot.pnn,
+            node_flags: ballot.flags,
+        }
+    }
+}
+
 impl Ballot {
+    /// A time as precise as others hear it, whole microseconds: both sides of a comparison must compare the same.
+    pub fn as_sent(time: Duration) -> Duration {
+        Timeval::from_duration(time).to_duration()
+    }
+
     /// Whether this node's ballot beats another one. The longest running node wins, of two the one with the
     /// larger number; never an inactive one, nor one that can't lead.
     pub fn beats(&self, can_lead: bool, other: &Ballot) -> bool {
@@ -79,6 +106,23 @@ mod tests {
             ..ballot(0, 100, NodeFlags::empty())
         };
         assert!(me.beats(true, &other));
+    }
+
+    #[test]
+    fn what_is_sent_is_what_is_compared() {
+        let mine = Ballot {
+            priority_time: Duration::from_nanos(1_000_000_700),
+            ..ballot(1, 0, NodeFlags::BANNED)
+        };
+        let heard = Ballot::from(&ElectionMessage::from(&mine));
+        assert_eq!(
+            heard,
+            Ballot {
+                priority_time: Ballot::as_sent(mine.priority_time),
+                ..mine
+            }
+        );
+        assert_eq!(heard.priority_time, Duration::from_secs(1));
     }
 
     proptest! {

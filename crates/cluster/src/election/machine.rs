@@ -470,7 +470,7 @@ impl Election {
             + 1;
         Ballot {
             pnn: self.config.me,
-            priority_time: if can_lead { self.priority_time } else { now },
+            priority_time: Ballot::as_sent(if can_lead { self.priority_time } else { now }),
             flags: self.standing.flags,
             num_connected: if can_lead {
                 u32::try_from(connected).unwrap_or(u32::MAX)
