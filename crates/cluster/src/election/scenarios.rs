@@ -195,6 +195,33 @@ fn a_c_node_that_never_concedes_is_given_the_election_timeout() {
 }
 
 #[test]
+fn a_new_ballot_takes_a_concession_back() {
+    tells(
+        node_1(false),
+        &[
+            Event::Call,
+            Event::RecmodeSet { ok: true },
+            Event::Conceded { by: Pnn(2) },
+            ballot(2, 1500),
+            Event::Conceded { by: Pnn(0) },
+            Event::Conceded { by: Pnn(2) },
+        ],
+        "
+        Call
+            set recovery mode on 0,1,2
+        recovery mode set
+            say leader is UNKNOWN; ballot, since 1000 s, flags 0x0
+        node 2: concedes
+        node 2: ballot, since 1500 s
+            OwnBallot in 50 ms
+        node 0: concedes
+        node 2: concedes
+            say leader is 1; settled: 1
+        ",
+    );
+}
+
+#[test]
 fn a_beaten_candidate_concedes_and_follows() {
     tells(
         node_1(false),
