@@ -187,6 +187,7 @@ impl Program {
     }
 
     /// The kernel kills the child (SIGKILL) when this process ends, however it ends.
+    /// (Strictly: when the thread that started it ends, which is the runtime's.)
     pub fn die_with_parent(mut self) -> Program {
         self.die_with_parent = true;
         self
