@@ -24,6 +24,7 @@ mod sink;
 
 use std::env;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -81,6 +82,30 @@ pub fn init(program: &str, location: &Location, level: Level) -> Result<(), Init
         location: location.clone(),
         source,
     })?;
+    set_sink(program, sink)?;
+    set_level(level.0);
+    Ok(())
+}
+
+/// Sends all log lines to a descriptor that the parent passed, as plain lines: the parent gives them a head. The level
+/// is that of `CTDB_DEBUGLEVEL`.
+///
+/// # Errors
+/// The level means nothing, or the process has another logger.
+pub fn init_fd(program: &str, fd: OwnedFd) -> Result<(), InitError> {
+    let (_, level) = env_settings(|name| {
+        if name == ENV_LEVEL {
+            env::var(name).ok()
+        } else {
+            None
+        }
+    })?;
+    set_sink(program, Sink::lines(fd))?;
+    set_level(level.0);
+    Ok(())
+}
+
+fn set_sink(program: &str, sink: Sink) -> Result<(), InitError> {
     let output = Output {
         head: Head {
             program: program.to_owned(),
@@ -95,11 +120,10 @@ pub fn init(program: &str, location: &Location, level: Level) -> Result<(), Init
             if let Some(mut current) = lock() {
                 *current = output;
             }
+            Ok(())
         }
-        None => install()?,
+        None => install(),
     }
-    set_level(level.0);
-    Ok(())
 }
 
 /// Logging for a child of ctdbd: target and level from `CTDB_LOGGING` and `CTDB_DEBUGLEVEL`, standard error when

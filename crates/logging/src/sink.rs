@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,8 @@ pub struct Sink {
 
 enum Target {
     Stderr,
+    /// A descriptor of which somebody else reads lines.
+    Lines(File),
     File {
         path: PathBuf,
         file: File,
@@ -78,10 +80,19 @@ impl Sink {
         })
     }
 
+    /// Plain lines into a descriptor.
+    pub fn lines(fd: OwnedFd) -> Sink {
+        Sink {
+            target: Target::Lines(fd.into()),
+            lost: 0,
+            reason: String::new(),
+        }
+    }
+
     /// The form in which lines for this target are made.
     pub fn form(&self) -> Form {
         match &self.target {
-            Target::Stderr => Form::Plain,
+            Target::Stderr | Target::Lines(_) => Form::Plain,
             Target::File { .. } => Form::File,
             Target::Unix { .. } => Form::Rfc3164,
             Target::Udp { form, .. } => *form,
@@ -149,6 +160,10 @@ impl Target {
                 let stderr = io::stderr();
                 wait_writable(stderr.as_fd(), WAIT_MAX)?;
                 stderr.lock().write_all(line)
+            }
+            Target::Lines(file) => {
+                wait_writable(file.as_fd(), WAIT_MAX)?;
+                file.write_all(line)
             }
             Target::File { file, torn, .. } => write_file(file, torn, line),
             Target::Unix {
@@ -320,6 +335,19 @@ mod tests {
         sink.write(b"b\n", note);
         assert_eq!(sink.lost, 2);
         assert!(sink.reason.contains("No space left"), "{}", sink.reason);
+    }
+
+    #[test]
+    fn a_descriptor_gets_plain_lines_until_its_reader_is_gone() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut sink = Sink::lines(writer.into());
+        assert_eq!(sink.form(), Form::Plain);
+        sink.write(b"one\n", note);
+        let mut buf = [0; 16];
+        assert_eq!(io::Read::read(&mut reader, &mut buf).unwrap(), 4);
+        drop(reader);
+        sink.write(b"two\n", note);
+        assert_eq!(sink.lost, 1);
     }
 
     #[test]
