@@ -37,8 +37,11 @@ fn main() -> ExitCode {
     match run(&options) {
         Ok(stopped) => ExitCode::from(stopped.exit_code()),
         Err(error) => {
-            log::error!("ctdb-eventd: {error:#}");
-            eprintln!("ctdb-eventd: {error:#}");
+            // Before there is a logger, its level is Off.
+            match log::max_level() {
+                log::LevelFilter::Off => eprintln!("ctdb-eventd: {error:#}"),
+                _ => log::error!("the event daemon cannot begin: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

@@ -3,20 +3,21 @@
 //! | offset | field |
 //! |---|---|
 //! | 0 | u32 length of the whole packet |
-//! | 4 | u32 version, 1 |
+//! | 4 | u32 version: 0 is written, nobody looks at it |
 //! | 8 | u32 reqid, chosen by the client and given back |
 //! | 12 | u32 command |
 //! | 16 | request: its payload; reply: i32 result |
 //! | 20 | reply to STATUS with result 0: its payload |
 //!
+//! Upstream has a constant for version 1 but never puts it into a packet (seen in 4.17.12, the same in today's sources).
 //! A string is a u32 length that counts the NUL, and the bytes; length 0 is "no string". There is no padding.
 //! Source: `ctdb/event/event_protocol.c`.
 
 use ctdb_protocol::{Reader, WireError};
 use ctdb_runtime::WallTime;
 
-/// The version of this protocol.
-const VERSION: u32 = 1;
+/// What every implementation writes as version.
+const VERSION: u32 = 0;
 /// Bytes in front of the command.
 pub const HEADER_LEN: usize = 12;
 /// Longest request that is taken; the longest honest one has some names and arguments.
@@ -306,10 +307,8 @@ fn header(bytes: &[u8]) -> Result<(u32, Reader<'_>), WireError> {
             value: length.into(),
         });
     }
-    match r.u32("version")? {
-        VERSION => Ok((r.u32("reqid")?, r)),
-        other => Err(WireError::BadVersion(other)),
-    }
+    r.u32("version")?;
+    Ok((r.u32("reqid")?, r))
 }
 
 fn packet(reqid: u32, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -394,7 +393,7 @@ mod tests {
         let bytes = run().encode(7);
         assert_eq!(
             bytes,
-            *b"\x2d\0\0\0\x01\0\0\0\x07\0\0\0\x01\0\0\0\x07\0\0\0legacy\0\x02\0\0\0e\0\0\0\0\0\x0a\0\0\0\x01\0\0\0"
+            *b"\x2d\0\0\0\0\0\0\0\x07\0\0\0\x01\0\0\0\x07\0\0\0legacy\0\x02\0\0\0e\0\0\0\0\0\x0a\0\0\0\x01\0\0\0"
         );
         assert_eq!(Request::decode(&bytes), Ok((7, run())));
         for cut in 0..bytes.len() {
@@ -405,7 +404,7 @@ mod tests {
     #[test]
     fn a_failed_status_has_no_payload() {
         let bytes = Reply::result(STATUS, 22).encode(1);
-        assert_eq!(bytes, *b"\x14\0\0\0\x01\0\0\0\x01\0\0\0\x02\0\0\0\x16\0\0\0");
+        assert_eq!(bytes, *b"\x14\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x16\0\0\0");
         assert_eq!(Reply::decode(&bytes), Ok((1, Reply::result(STATUS, 22))));
     }
 
@@ -418,12 +417,12 @@ mod tests {
     }
 
     #[test]
-    fn another_version_or_command_is_refused() {
-        for at in [4, 12] {
-            let mut bytes = run().encode(1);
-            bytes[at] = 9;
-            assert!(Request::decode(&bytes).is_err(), "byte {at}");
-        }
+    fn an_unknown_command_is_refused_and_the_version_is_not_looked_at() {
+        let mut bytes = run().encode(1);
+        bytes[4] = 1;
+        assert_eq!(Request::decode(&bytes), Ok((1, run())));
+        bytes[12] = 9;
+        assert!(Request::decode(&bytes).is_err());
     }
 
     fn a_script() -> impl Strategy<Value = ScriptStatus> {
@@ -456,7 +455,6 @@ mod tests {
             if bytes.len() >= 20 {
                 let len = bytes.len() as u32;
                 bytes[..4].copy_from_slice(&len.to_le_bytes());
-                bytes[4..8].copy_from_slice(&1u32.to_le_bytes());
                 bytes[12..20].copy_from_slice(&[command, 0, 0, 0, 0, 0, 0, 0]);
             }
             if let Ok((reqid, request)) = Request::decode(&bytes) {

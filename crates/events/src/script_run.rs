@@ -66,6 +66,8 @@ pub struct ScriptRun {
 pub struct Process {
     child: Child,
     groups: Groups,
+    /// What it prints. Kept open also when nobody listens any more: closing it would kill a program that writes.
+    pipe: Stream,
 }
 
 impl Process {
@@ -79,9 +81,23 @@ impl Process {
         kill_group(self.pid(), Signal::SIGTERM);
     }
 
-    /// Waits for the end of the leader. Whoever it leaves behind in the group lives on, as services that a script starts do.
-    pub async fn wait(&mut self) -> ExitStatus {
-        let status = self.child.wait().await;
+    /// Waits for the end of the leader and collects what is printed. Whoever it leaves behind in the group lives on, as services
+    /// that a script starts do; so the end of the output is not waited for.
+    pub async fn wait(&mut self, handle: &Handle, output: &mut Output) -> ExitStatus {
+        let ended = self.child.wait();
+        let status = match select2(ended, read_all(handle, &self.pipe, output)).await {
+            Either::Left(status) => status,
+            Either::Right(()) => self.child.wait().await,
+        };
+        // The end may be seen before the last bytes: the reactor is asked once more, then the pipe is emptied.
+        handle.yield_now().await;
+        let mut chunk = vec![0; CHUNK_LEN];
+        for _ in 0..CHUNKS_AFTER_END_MAX {
+            match self.pipe.try_read(&mut chunk) {
+                Ok(len) if len > 0 => output.push(&chunk[..len]),
+                Ok(_) | Err(_) => break,
+            }
+        }
         self.groups.0.borrow_mut().remove(&self.child.pid());
         status
     }
@@ -113,13 +129,10 @@ pub async fn run(handle: &Handle, groups: &Groups, job: &Job<'_>) -> ScriptRun {
     } else {
         match start(handle, groups, job) {
             Err(error) => (Outcome::NotStarted(errno(&error)), None),
-            Ok((mut process, pipe)) => {
-                let end = until_end(handle, &mut process, &pipe, &mut output);
-                match handle.timeout(time_left, end).await {
-                    Ok(status) => (Outcome::Ended(status), None),
-                    Err(_) => (Outcome::TimedOut, Some(process)),
-                }
-            }
+            Ok(mut process) => match handle.timeout(time_left, process.wait(handle, &mut output)).await {
+                Ok(status) => (Outcome::Ended(status), None),
+                Err(_) => (Outcome::TimedOut, Some(process)),
+            },
         }
     };
     ScriptRun {
@@ -131,7 +144,7 @@ pub async fn run(handle: &Handle, groups: &Groups, job: &Job<'_>) -> ScriptRun {
     }
 }
 
-fn start(handle: &Handle, groups: &Groups, job: &Job<'_>) -> io::Result<(Process, Stream)> {
+fn start(handle: &Handle, groups: &Groups, job: &Job<'_>) -> io::Result<Process> {
     check_startable(job.path)?;
     let (reader, writer) = io::pipe()?;
     let program = Program::new(job.path)
@@ -140,13 +153,14 @@ fn start(handle: &Handle, groups: &Groups, job: &Job<'_>) -> io::Result<(Process
         .stdout(Io::Fd(writer.try_clone()?.into()))
         .stderr(Io::Fd(writer.into()))
         .new_process_group();
+    let pipe = handle.stream_from_fd(reader.into())?;
     let child = handle.spawn_program(program)?;
     groups.0.borrow_mut().insert(child.pid());
-    let process = Process {
+    Ok(Process {
         child,
         groups: groups.clone(),
-    };
-    Ok((process, handle.stream_from_fd(reader.into())?))
+        pipe,
+    })
 }
 
 /// Starting a text without `#!` would run it with the shell, as execvp does; upstream (execv) passes over it as disabled.
@@ -163,24 +177,6 @@ fn check_startable(path: &Path) -> io::Result<()> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// Waits for the leader's end, not for the end of the output: services that a script starts may keep its pipe open.
-async fn until_end(handle: &Handle, process: &mut Process, pipe: &Stream, output: &mut Output) -> ExitStatus {
-    let status = match select2(process.wait(), read_all(handle, pipe, output)).await {
-        Either::Left(status) => status,
-        Either::Right(()) => process.wait().await,
-    };
-    // The end may be seen before the last bytes: the reactor is asked once more, then the pipe is emptied.
-    handle.yield_now().await;
-    let mut chunk = vec![0; CHUNK_LEN];
-    for _ in 0..CHUNKS_AFTER_END_MAX {
-        match pipe.try_read(&mut chunk) {
-            Ok(len) if len > 0 => output.push(&chunk[..len]),
-            Ok(_) | Err(_) => break,
-        }
-    }
-    status
 }
 
 async fn read_all(handle: &Handle, pipe: &Stream, output: &mut Output) {

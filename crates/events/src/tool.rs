@@ -43,12 +43,7 @@ pub fn run(args: &[String], paths: Result<Paths, PathsError>) -> Said {
         code: 1,
     };
     let (level, words) = match options::parse(args) {
-        Ok(options::Parsed::Help) => {
-            return Said {
-                out: usage_all(),
-                ..Said::default()
-            };
-        }
+        Ok(options::Parsed::Help) => return refused(String::new()),
         Ok(options::Parsed::Words(level, words)) => (level, words),
         Err(error) => return refused(format!("{error}\n")),
     };
@@ -78,7 +73,7 @@ pub fn run(args: &[String], paths: Result<Paths, PathsError>) -> Said {
     }
 }
 
-/// Upstream prints its usage twice for a command line that it does not understand: once while parsing, once while giving up.
+/// Upstream prints its usage twice, once while parsing and once while giving up, and fails even when asked for help.
 const USAGE_TIMES: usize = 2;
 
 /// Why a command did not come to a result.

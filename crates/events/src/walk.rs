@@ -9,13 +9,14 @@
 //! | -ENOEXEC | disabled: not executable, gone, or not startable for such a reason; is passed over |
 //! | -ETIMEDOUT | the event's time was over |
 //! | -EINTR | a signal killed it |
-//! | -ENOMSG | was not reached and nothing older is known |
 //! | other -errno | could not be run; exit statuses 64 to 254 say so too (64 + errno) |
 //!
 //! Source: `ctdb/common/run_event.c`, `run_event_script_status`; `ctdb/common/run_proc.c` for the exit statuses;
-//! `ctdb/event/event_context.c`, `eventd_event_set` for what is remembered.
+//!
+//! Scripts that were not reached are not remembered. Today's upstream keeps what it knew of them from older runs, or -ENOMSG,
+//! and its tool shows neither; the tool of 4.17 would show them as errors. Without them both tools show the same.
 
-use libc::{EACCES, EINTR, ENOENT, ENOEXEC, ENOMSG, ETIMEDOUT};
+use libc::{EACCES, EINTR, ENOENT, ENOEXEC, ETIMEDOUT};
 
 use ctdb_runtime::{ExitStatus, WallTime};
 
@@ -65,14 +66,14 @@ pub struct Walk {
 impl Walk {
     /// Begins with the names of the scripts, sorted. `run_all`: go on after a failure.
     pub fn new(names: Vec<String>, run_all: bool) -> Walk {
-        let unknown = |name| ScriptStatus {
+        let not_run = |name| ScriptStatus {
             name,
             begin: WallTime::default(),
             end: WallTime::default(),
-            result: -ENOMSG,
+            result: 0,
             output: None,
         };
-        let scripts = names.into_iter().map(unknown).collect();
+        let scripts = names.into_iter().map(not_run).collect();
         Walk {
             status: Status { summary: 0, scripts },
             next: 0,
@@ -115,20 +116,10 @@ impl Walk {
         result
     }
 
-    /// What is to be remembered. `old` is what was known of the event: scripts that were not reached keep it.
-    pub fn finish(self, old: Option<&Status>) -> Status {
-        let mut status = self.status;
-        let Some(old) = old else { return status };
-        for script in status
-            .scripts
-            .iter_mut()
-            .filter(|script| script.result == -ENOMSG)
-        {
-            if let Some(known) = old.scripts.iter().find(|known| known.name == script.name) {
-                script.clone_from(known);
-            }
-        }
-        status
+    /// What is to be remembered: the scripts that were reached.
+    pub fn finish(mut self) -> Status {
+        self.status.scripts.truncate(self.next);
+        self.status
     }
 }
 
@@ -184,11 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_ends_the_event_and_the_rest_is_unknown() {
+    fn the_first_failure_ends_the_event_and_the_rest_is_not_remembered() {
         let walk = walk(&["01.a", "02.b", "03.c"], false, &[exited(0), exited(3)]);
         assert_eq!(walk.next(), None);
-        let status = walk.finish(None);
-        assert_eq!((status.summary, results(&status)), (3, vec![0, 3, -ENOMSG]));
+        let status = walk.finish();
+        assert_eq!((status.summary, results(&status)), (3, vec![0, 3]));
         assert_eq!(run_result(status.summary), ENOEXEC);
     }
 
@@ -200,7 +191,7 @@ mod tests {
             &[Outcome::NotStarted(EACCES), exited(0)],
         );
         assert_eq!(walk.next(), None);
-        assert_eq!(walk.finish(None).summary, 0);
+        assert_eq!(walk.finish().summary, 0);
     }
 
     #[test]
@@ -210,21 +201,13 @@ mod tests {
             true,
             &[exited(3), exited(0), exited(4)],
         );
-        let status = walk.finish(None);
+        let status = walk.finish();
         assert_eq!((status.summary, results(&status)), (4, vec![3, 0, 4]));
     }
 
     #[test]
-    fn scripts_that_were_not_reached_keep_what_was_known_of_them() {
-        let old = walk(&["01.a", "03.c"], false, &[exited(0), exited(0)]).finish(None);
-        let new = walk(&["01.a", "02.b", "03.c", "04.d"], false, &[exited(1)]).finish(Some(&old));
-        assert_eq!(results(&new), [1, -ENOMSG, 0, -ENOMSG]);
-        assert_eq!(new.scripts[2].begin, at(2));
-    }
-
-    #[test]
     fn a_timeout_is_answered_as_such() {
-        let status = walk(&["01.a"], false, &[Outcome::TimedOut]).finish(None);
+        let status = walk(&["01.a"], false, &[Outcome::TimedOut]).finish();
         assert_eq!(run_result(status.summary), ETIMEDOUT);
         assert_eq!(run_result(0), 0);
     }
@@ -241,10 +224,10 @@ mod tests {
                 walk.ended(at(1), at(1), exited(statuses[ran]), None);
                 ran += 1;
             }
-            let status = walk.finish(None);
-            prop_assert!(status.summary == 0 || results(&status)[..ran].contains(&status.summary));
+            let status = walk.finish();
+            prop_assert!(status.summary == 0 || results(&status).contains(&status.summary));
             prop_assert!(status.summary != 0 || ran == statuses.len());
-            prop_assert!(results(&status)[ran..].iter().all(|&result| result == -ENOMSG));
+            prop_assert_eq!(status.scripts.len(), ran);
         }
     }
 }

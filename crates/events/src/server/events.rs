@@ -11,6 +11,7 @@ use ctdb_runtime::sync::{OneshotSender, oneshot};
 use ctdb_runtime::{Handle, Instant, Task};
 use libc::{EBUSY, ECANCELED, EINVAL, ENOTDIR};
 
+use crate::output::Output;
 use crate::proto::{FLAG_RUN_ALL, Reply, Request, Run, Status};
 use crate::queue::{Action, Queue, Refusal, Ticket};
 use crate::script_run::{self, Groups, Job, Process};
@@ -287,7 +288,7 @@ impl Events {
     fn remember(&self, event: &Event, walk: Walk) -> i32 {
         let mut components = self.components.borrow_mut();
         let ended = &mut components.entry(event.component.clone()).or_default().ended;
-        let status = walk.finish(ended.get(&event.name));
+        let status = walk.finish();
         let summary = status.summary;
         ended.insert(event.name.clone(), status);
         run_result(summary)
@@ -327,7 +328,7 @@ impl Events {
                 process.pid()
             );
         }
-        process.wait().await;
+        process.wait(&self.handle, &mut Output::default()).await;
     }
 }
 
