@@ -1,7 +1,7 @@
 //! What went wrong, in which database, doing what.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// `enum TDB_ERROR`, and what this crate adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub struct TdbError {
     /// errno after the call; 0 when no system call failed.
     pub errno: i32,
     /// Path of the file as given to open.
-    pub database: Rc<str>,
+    pub database: Arc<str>,
     /// What was tried, such as "store".
     pub operation: &'static str,
 }

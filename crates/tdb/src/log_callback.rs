@@ -1,7 +1,7 @@
 //! What libtdb has to say, sent to the `log` crate with the name of the database.
 
 use std::ffi::CStr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use libc::{c_char, c_int};
 use log::Level;
@@ -10,7 +10,7 @@ use crate::ffi::{self, LogWord, LoggingContext, TdbContext};
 
 /// Owned by the open database; libtdb keeps a pointer to it.
 pub(crate) struct LogSource {
-    pub database: Rc<str>,
+    pub database: Arc<str>,
 }
 
 impl LogSource {

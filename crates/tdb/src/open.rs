@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libc::c_int;
@@ -148,7 +149,7 @@ impl Tdb {
         let failed = |errno| TdbError {
             code: ErrorCode::Open,
             errno,
-            database: Rc::clone(&log.database),
+            database: Arc::clone(&log.database),
             operation: "open",
         };
         let name = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| failed(libc::EINVAL))?;
@@ -320,7 +321,7 @@ impl Tdb {
         TdbError {
             code,
             errno,
-            database: Rc::clone(&self.0.log.database),
+            database: Arc::clone(&self.0.log.database),
             operation,
         }
     }
