@@ -1,2 +1,9 @@
-//! Recovers all databases in parallel; started by ctdb_recoverd.
-fn main() {}
+//! Recovers all databases in parallel; started by ctdb_recoverd. All of it is in [`ctdb_recovery`].
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    ctdb_recovery::main(&args)
+}

@@ -114,8 +114,7 @@ impl Collection {
         })
     }
 
-    /// Whether records are in files.
-    pub fn has_spilled(&self) -> bool {
+    fn has_spilled(&self) -> bool {
         !self.spill.is_empty()
     }
 
@@ -220,6 +219,11 @@ pub struct Merged {
 }
 
 impl Merged {
+    /// Whether records went through a file.
+    pub fn has_spilled(&self) -> bool {
+        self.collection.has_spilled()
+    }
+
     /// The next buffer; `None` after the last. There is at least one, which may have no records.
     ///
     /// # Errors
@@ -287,8 +291,10 @@ mod tests {
         )
     }
 
+    type Records = BTreeMap<Vec<u8>, (LtdbHeader, Vec<u8>)>;
+
     /// Everything that would be pushed, and the lengths of the buffers.
-    fn pushed(mut merged: Merged) -> (BTreeMap<Vec<u8>, (LtdbHeader, Vec<u8>)>, Vec<usize>) {
+    fn pushed(mut merged: Merged) -> (Records, Vec<usize>) {
         let (mut records, mut lens) = (BTreeMap::new(), Vec::new());
         while let Some(buffer) = merged.next_buffer().unwrap() {
             lens.push(buffer.len());
