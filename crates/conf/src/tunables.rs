@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ctdb_protocol::TunableList;
+
 use crate::ini::{self, Statement};
 use crate::number::whole_u32;
 use crate::{Finding, FindingKind, Paths};
@@ -151,6 +153,27 @@ impl Tunables {
 
     /// From values in wire order.
     pub fn from_wire(values: [u32; TUNABLES_COUNT]) -> Tunables {
+        Tunables { values }
+    }
+
+    /// As GET_ALL_TUNABLES sends them.
+    pub fn to_list(&self) -> TunableList {
+        let mut list = TunableList::default();
+        for spec in &TUNABLES {
+            let place = list
+                .get_mut(spec.name)
+                .expect("both tables have the same names, which the tests check");
+            *place = self.values[spec.wire_index];
+        }
+        list
+    }
+
+    /// From what GET_ALL_TUNABLES answered.
+    pub fn from_list(list: &TunableList) -> Tunables {
+        let mut values = [0; TUNABLES_COUNT];
+        for (place, (_, value)) in values.iter_mut().zip(list.iter()) {
+            *place = value;
+        }
         Tunables { values }
     }
 
@@ -439,6 +462,19 @@ mod tests {
         let mut places: Vec<usize> = TUNABLES.iter().map(|spec| spec.wire_index).collect();
         places.sort_unstable();
         assert_eq!(places, (0..TUNABLES_COUNT).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn names_and_places_are_those_of_the_wire() {
+        let mut names = [""; TUNABLES_COUNT];
+        TUNABLES
+            .iter()
+            .for_each(|spec| names[spec.wire_index] = spec.name);
+        assert_eq!(names, TunableList::NAMES);
+        let mut tunables = Tunables::default();
+        tunables.set("LCP2PublicIPs", 9).unwrap();
+        assert_eq!(tunables.to_list().get("LCP2PublicIPs"), Some(9));
+        assert_eq!(Tunables::from_list(&tunables.to_list()), tunables);
     }
 
     #[test]
