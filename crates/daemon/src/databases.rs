@@ -5,10 +5,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use ctdb_lockhelper::protocol as helper;
 use ctdb_protocol::{DbFlags, DbId, DbIdEntry, DbIdMap, Generation};
-use ctdb_tdb::Tdb;
+use ctdb_records::Place;
+use ctdb_runtime::Task;
+use ctdb_tdb::{Tdb, TdbFlags};
 
+use crate::Daemon;
+use crate::deletions::Deletions;
+use crate::health::Health;
+use crate::hot_keys::HotKeys;
 use crate::stats::DbStats;
+use crate::waiting::Load;
 
 /// Three kinds, which differ in where records live and what survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +29,16 @@ pub enum DbKind {
     Replicated,
 }
 
+impl std::fmt::Display for DbKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            DbKind::Volatile => "volatile",
+            DbKind::Persistent => "persistent",
+            DbKind::Replicated => "replicated",
+        })
+    }
+}
+
 impl DbKind {
     /// From the flags of a database list.
     pub fn of(flags: DbFlags) -> DbKind {
@@ -31,6 +49,22 @@ impl DbKind {
         } else {
             DbKind::Volatile
         }
+    }
+
+    /// How the file is opened, `daemon.md` §7.
+    pub fn tdb_flags(self, mutexes: bool) -> TdbFlags {
+        let flags = match self {
+            DbKind::Persistent => TdbFlags::empty(),
+            DbKind::Replicated => TdbFlags::NOSYNC | TdbFlags::CLEAR_IF_FIRST | TdbFlags::INCOMPATIBLE_HASH,
+            DbKind::Volatile if mutexes => {
+                TdbFlags::NOSYNC
+                    | TdbFlags::CLEAR_IF_FIRST
+                    | TdbFlags::INCOMPATIBLE_HASH
+                    | TdbFlags::MUTEX_LOCKING
+            }
+            DbKind::Volatile => TdbFlags::NOSYNC | TdbFlags::CLEAR_IF_FIRST | TdbFlags::INCOMPATIBLE_HASH,
+        };
+        flags | TdbFlags::DISALLOW_NESTING
     }
 
     /// The type bit in database lists.
@@ -79,9 +113,65 @@ pub struct Database {
     pub unhealthy: RefCell<Option<String>>,
     /// Counters.
     pub stats: DbStats,
+    /// Records that migrate most often.
+    pub hot_keys: HotKeys,
+    /// Empty records that vacuuming is to look at.
+    pub deletions: Deletions,
+    /// How much waits for locks and thaws of it.
+    pub load: Rc<Load>,
+    /// Who is lent read-only copies; `Some` once the database may have them (SET_DB_READONLY).
+    pub tracking: RefCell<Option<Tdb>>,
+    /// Tells the other nodes of changes of the sequence number, once somebody wants that (ENABLE_SEQNUM).
+    pub seqnum_watch: RefCell<Option<Task<()>>>,
+    /// The sequence number that the other nodes know of.
+    pub seqnum_told: Cell<u32>,
 }
 
 impl Database {
+    /// A database that was just opened.
+    pub fn new(name: &str, path: PathBuf, kind: DbKind, tdb: Tdb, generation: Generation) -> Database {
+        Database {
+            id: DbId::of_name(name.as_bytes()),
+            name: name.to_owned(),
+            path,
+            kind,
+            flags: Cell::new(kind.flag()),
+            tdb,
+            generation: Cell::new(generation),
+            freeze: Cell::default(),
+            invalid_records: Cell::default(),
+            unhealthy: RefCell::default(),
+            stats: DbStats::default(),
+            hot_keys: HotKeys::default(),
+            deletions: Deletions::default(),
+            load: Rc::default(),
+            tracking: RefCell::default(),
+            seqnum_watch: RefCell::default(),
+            seqnum_told: Cell::default(),
+        }
+    }
+
+    /// Where decisions about a record of this database are made, `ctdb_records`.
+    ///
+    /// Read-only copies are not lent yet, so that the database counts as one without them.
+    pub fn place(&self, d: &Daemon, key: &[u8]) -> Place {
+        let db = self.flags.get() - DbFlags::READONLY - DbFlags::STICKY;
+        Place {
+            me: d.me(),
+            lmaster: d.state.lmaster(key),
+            db,
+        }
+    }
+
+    /// As a lock helper opens it.
+    pub fn for_helper(&self, d: &Daemon) -> helper::Database<'_> {
+        helper::Database {
+            path: &self.path,
+            flags: self.tdb.flags(),
+            max_dead: d.tunables.borrow().database_max_dead(),
+        }
+    }
+
     /// Whether a recovery has it, or is taking it: record traffic has to wait.
     pub fn is_frozen(&self) -> bool {
         self.freeze.get() != FreezeState::Thawed
@@ -96,6 +186,8 @@ impl Database {
 /// All attached databases.
 #[derive(Default)]
 pub struct Databases {
+    /// Why persistent ones must not be used.
+    pub health: Health,
     by_id: RefCell<BTreeMap<u32, Rc<Database>>>,
     /// Newest first: the order in which GET_DBMAP answers.
     order: RefCell<Vec<DbId>>,
@@ -114,7 +206,11 @@ impl Databases {
 
     /// Newest attached first.
     pub fn all(&self) -> Vec<Rc<Database>> {
-        self.order.borrow().iter().filter_map(|id| self.get(*id)).collect()
+        self.order
+            .borrow()
+            .iter()
+            .filter_map(|id| self.get(*id))
+            .collect()
     }
 
     /// Takes a new one in.
@@ -131,7 +227,12 @@ impl Databases {
 
     /// As GET_DBMAP answers.
     pub fn map(&self) -> DbIdMap {
-        let entry = |db: Rc<Database>| DbIdEntry { db_id: db.id, flags: db.flags.get() };
-        DbIdMap { databases: self.all().into_iter().map(entry).collect() }
+        let entry = |db: Rc<Database>| DbIdEntry {
+            db_id: db.id,
+            flags: db.flags.get(),
+        };
+        DbIdMap {
+            databases: self.all().into_iter().map(entry).collect(),
+        }
     }
 }

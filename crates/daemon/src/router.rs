@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use ctdb_protocol::packet::{Packet, ReqMessage};
-use ctdb_protocol::{Generation, PacketHeader, Pnn, Reqid, Srvid};
-use ctdb_transport::Lane;
-
+use ctdb_protocol::{Generation, Header, PacketHeader, Pnn, Reqid, Srvid};
 use crate::nodes::Node;
 use crate::{Daemon, loopback, services};
 
@@ -38,10 +36,14 @@ impl Daemon {
     }
 
     fn send_one(self: &Rc<Self>, generation: Generation, to: Pnn, packet: &Packet<'_>, reqid: Reqid) {
-        let header = PacketHeader::new(generation, self.me(), to, reqid);
+        self.send_under(&PacketHeader::new(generation, self.me(), to, reqid), packet);
+    }
+
+    fn send_under(self: &Rc<Self>, header: &PacketHeader, packet: &Packet<'_>) {
+        let to = header.destnode;
         self.stats.count(|s| s.node_packets_sent += 1);
         if to == self.me() {
-            loopback::queue(self, |out| packet.encode(&header, out));
+            loopback::queue(self, |out| packet.encode(header, out));
             return;
         }
         let Some(node) = self.nodes.get(to).filter(|n| !n.is_deleted()) else {
@@ -49,8 +51,20 @@ impl Daemon {
             return;
         };
         if let Some(link) = &*node.outgoing.borrow() {
-            link.send_with(lane(packet), |out| packet.encode(&header, out));
+            let encode = |out: &mut Vec<u8>| packet.encode(header, out);
+            let sent = if is_urgent(packet) { link.send_urgent_with(encode) } else { link.send_with(encode) };
+            if let Err(error) = sent {
+                log::error!("{} for node {to} dropped: {error}", packet.operation());
+                // What was lost may be half of a record's move: the node has to start over.
+                link.close("it does not take what it is sent");
+            }
         }
+    }
+
+    /// Sends a packet on to the next node as it came: source, number and generation stay those of who sent it.
+    pub fn pass_on(self: &Rc<Self>, came: &Header, to: Pnn, packet: &Packet<'_>) {
+        let header = PacketHeader { destnode: to, ..came.packet_header() };
+        self.send_under(&header, packet);
     }
 
     /// A message from this node: to one node or several, or straight to the listeners here.
@@ -65,10 +79,10 @@ impl Daemon {
 
 /// What must not wait behind record traffic: signs of life and of leadership. They have no order
 /// relative to anything else.
-fn lane(packet: &Packet<'_>) -> Lane {
+fn is_urgent(packet: &Packet<'_>) -> bool {
     match packet {
-        Packet::Keepalive(_) => Lane::Urgent,
-        Packet::ReqMessage(m) if m.srvid.is_leadership() => Lane::Urgent,
-        _ => Lane::Ordinary,
+        Packet::Keepalive(_) => true,
+        Packet::ReqMessage(message) => message.srvid.is_leadership(),
+        _ => false,
     }
 }

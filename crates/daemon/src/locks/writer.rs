@@ -1,0 +1,187 @@
+//! What waits for a disk: transactions of persistent databases, their recovery, and the check of a file.
+//! All of it is done by helpers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use ctdb_lockhelper::protocol::{self, Reply, Request, Rules};
+use ctdb_protocol::DbId;
+use ctdb_runtime::sync::{Either, Notify, select2};
+use ctdb_tdb::TdbFlags;
+
+use super::helper::HelperError;
+use super::pool::{self, Lease};
+use crate::Daemon;
+use crate::databases::Database;
+
+/// UPDATE_RECORDs under way.
+#[derive(Default)]
+pub struct Updates {
+    running: RefCell<BTreeMap<u64, (DbId, Notify)>>,
+    last: Cell<u64>,
+}
+
+fn rules(d: &Daemon, db: &Database) -> Rules {
+    Rules {
+        db: db.flags.get(),
+        me: d.me(),
+        vnnmap: d.state.vnnmap().map,
+    }
+}
+
+/// Stores records in one transaction: all of them are on the disk, or none.
+///
+/// # Errors
+/// Why not: the database is as before. Also when a freeze has cut it short; the recovery that wants the
+/// freeze decides then whether the transaction took place.
+pub async fn update_records(d: &Rc<Daemon>, db: &Rc<Database>, records: Vec<u8>) -> Result<(), String> {
+    let updates = &d.locks.updates;
+    let number = updates.last.get() + 1;
+    updates.last.set(number);
+    let cancelled = Notify::new();
+    let wait = cancelled.notified();
+    updates.running.borrow_mut().insert(number, (db.id, cancelled));
+    let _entry = Entry(updates, number);
+    match select2(update(d, db, &records), wait).await {
+        Either::Left(result) => result.map_err(|error| error.to_string()),
+        Either::Right(()) => Err("the database is being frozen for a recovery".to_owned()),
+    }
+}
+
+struct Entry<'a>(&'a Updates, u64);
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.0.running.borrow_mut().remove(&self.1);
+    }
+}
+
+async fn update(d: &Rc<Daemon>, db: &Rc<Database>, records: &[u8]) -> Result<(), HelperError> {
+    let mut helper = pool::lease(d)?;
+    let request = Request::UpdateRecords {
+        db: db.for_helper(d),
+        rules: rules(d, db),
+        records,
+    };
+    let reply = helper.ask(&request).await?;
+    helper.give_back();
+    match reply {
+        Reply::Ok => Ok(()),
+        Reply::Busy => Err(HelperError::Failed("it is locked".to_owned())),
+        Reply::Failed(text) | Reply::Corrupt(text) => Err(HelperError::Failed(text)),
+    }
+}
+
+/// Cuts short the transactions under way in a database. One that waits for a lock would otherwise write after
+/// the recovery, what the recovery has decided against; one that is being committed is undone by libtdb
+/// when the file is next locked, or had already taken place.
+pub fn cancel_updates(d: &Daemon, db: &Database) {
+    for (id, cancelled) in d.locks.updates.running.borrow().values() {
+        if *id == db.id {
+            log::info!(
+                "Database {}: a transaction under way is cut short by a freeze",
+                db.name
+            );
+            cancelled.notify_all();
+        }
+    }
+}
+
+/// What a check of a file found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// The structure is sound.
+    Sound,
+    /// It is not, and what is wrong.
+    Corrupt(String),
+}
+
+/// Checks a file that this daemon has not opened yet.
+///
+/// # Errors
+/// It could not be looked at.
+pub async fn check(d: &Rc<Daemon>, path: &Path, flags: TdbFlags) -> Result<Checked, String> {
+    let checked = async {
+        let mut helper = pool::lease(d)?;
+        let db = protocol::Database {
+            path,
+            flags,
+            max_dead: d.tunables.borrow().database_max_dead(),
+        };
+        let reply = helper.ask(&Request::Check { db }).await?;
+        // Closed again: what it is opened with next must be what the daemon opens it with.
+        helper.order(&Request::Close { path }).await?;
+        helper.give_back();
+        match reply {
+            Reply::Ok => Ok(Checked::Sound),
+            Reply::Corrupt(text) => Ok(Checked::Corrupt(text)),
+            Reply::Busy => Err(HelperError::Failed("it is locked".to_owned())),
+            Reply::Failed(text) => Err(HelperError::Failed(text)),
+        }
+    };
+    checked.await.map_err(|error| error.to_string())
+}
+
+/// Replaces the records of a persistent database that is locked for a recovery ([`super::lock_db`]).
+/// Dropped before the commit, it leaves the database as it was.
+pub struct RecoverWriter {
+    helper: Lease,
+}
+
+impl RecoverWriter {
+    /// Starts; with `wipe`, by deleting all records.
+    ///
+    /// # Errors
+    /// The helper died or libtdb refused.
+    pub async fn begin(d: &Rc<Daemon>, db: &Rc<Database>, wipe: bool) -> Result<RecoverWriter, String> {
+        let begun = async {
+            let mut helper = pool::lease(d)?;
+            helper
+                .order(&Request::RecoverBegin {
+                    db: db.for_helper(d),
+                    rules: rules(d, db),
+                    wipe,
+                })
+                .await?;
+            Ok(RecoverWriter { helper })
+        };
+        begun.await.map_err(|error: HelperError| error.to_string())
+    }
+
+    /// Adds records: a `rec_buffer` as it came.
+    ///
+    /// # Errors
+    /// As [`RecoverWriter::begin`]; the whole is void then.
+    pub async fn records(&mut self, records: &[u8]) -> Result<(), String> {
+        let request = Request::RecoverRecords { records };
+        self.helper
+            .order(&request)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// That was all; afterwards it is on the disk.
+    ///
+    /// # Errors
+    /// The database is as it was before.
+    pub async fn commit(mut self) -> Result<(), String> {
+        self.helper
+            .order(&Request::RecoverCommit)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.helper.give_back();
+        Ok(())
+    }
+
+    /// Leaves the database as it was.
+    pub async fn cancel(mut self) {
+        match self.helper.order(&Request::RecoverCancel).await {
+            Ok(()) => self.helper.give_back(),
+            Err(error) => {
+                log::error!("Undoing a recovery of a database: {error}; its helper is ended instead")
+            }
+        }
+    }
+}
