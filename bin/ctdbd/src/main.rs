@@ -8,10 +8,9 @@ use ctdb_conf::{Config, ConfigError, Finding, NodesFile, NodesSource, Paths, Tun
 use ctdb_daemon::start::{self, Prepared};
 use ctdb_logging::Location;
 use ctdb_mutex::spec::LockCommand;
+use ctdb_protocol::Version;
 use ctdb_runtime::{Runtime, sys};
 
-/// Version that keepalives announce where a peer has not announced its own: 4.17.
-const VERSION: u32 = 0x0004_0011;
 /// Exit code when another daemon has the pid file.
 const EXIT_PID_FILE: u8 = 11;
 
@@ -162,7 +161,7 @@ fn prepare(options: &Options, paths: Paths, config: Config) -> anyhow::Result<Pr
     Ok(Prepared {
         nodes: nodes.nodes,
         interactive: options.interactive,
-        version: announced_version()?,
+        fixed_version: fixed_version()?,
         paths,
         config,
         tunables,
@@ -191,13 +190,11 @@ fn load_nodes(config: &Config, paths: &Paths) -> anyhow::Result<NodesFile> {
 }
 
 /// Tests may claim another version.
-fn announced_version() -> anyhow::Result<u32> {
-    match std::env::var("CTDB_TEST_SAMBA_VERSION") {
-        Ok(text) => {
-            let digits = text.strip_prefix("0x");
-            let number = digits.map_or_else(|| text.parse(), |hex| u32::from_str_radix(hex, 16));
-            number.with_context(|| format!("CTDB_TEST_SAMBA_VERSION: found \"{text}\", expected a number like 0x00040011"))
-        }
-        Err(_) => Ok(VERSION),
-    }
+fn fixed_version() -> anyhow::Result<Option<Version>> {
+    let Ok(text) = std::env::var("CTDB_TEST_SAMBA_VERSION") else { return Ok(None) };
+    let digits = text.strip_prefix("0x");
+    let number = digits.map_or_else(|| text.parse(), |hex| u32::from_str_radix(hex, 16));
+    let number =
+        number.with_context(|| format!("CTDB_TEST_SAMBA_VERSION: found \"{text}\", expected a number like 0x00040011"))?;
+    Ok(Some(Version(number)))
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use ctdb_protocol::packet::{Packet, ReqMessage};
 use ctdb_protocol::{ClientId, PacketHeader, Pnn, Reqid, Srvid, TunnelId};
-use ctdb_runtime::{Listener, Stream};
-use ctdb_transport::{Class, Connection, Flow, Framing, Lane, Limits};
+use ctdb_runtime::{Class, Listener, Stream};
+use ctdb_transport::{Connection, Flow, Limits, LinkKind, Sender};
 
 use crate::{Daemon, calls, commit, dispatch, services};
 
@@ -33,7 +33,10 @@ impl Client {
         let header = PacketHeader::new(d.state.generation(), d.me(), Pnn(0), reqid);
         if let Some(connection) = &*self.connection.borrow() {
             d.stats.count(|s| s.client_packets_sent += 1);
-            connection.send_with(Lane::Ordinary, |out| packet.encode(&header, out));
+            if connection.send_with(|out| packet.encode(&header, out)).is_err() {
+                // Without this answer it would wait for ever: it has to start over.
+                connection.close("it does not read what it is sent");
+            }
         }
     }
 
@@ -54,16 +57,16 @@ impl Client {
 
     /// Packets that wait to be read by the client.
     pub fn queued_packets(&self) -> usize {
-        self.connection.borrow().as_ref().map_or(0, Connection::queued_packets)
+        self.connection.borrow().as_ref().map_or(0, |c| c.queued_packets())
     }
 
     /// For bulk data: what is queued can be waited for.
-    pub fn connection(&self) -> Option<Connection> {
-        self.connection.borrow().clone()
+    pub fn sender(&self) -> Option<Sender> {
+        self.connection.borrow().as_ref().map(|c| c.sender())
     }
 
     /// Ends the connection; the clean-up follows when it is gone.
-    pub fn close(&self, why: &str) {
+    pub fn close(&self, why: &'static str) {
         if let Some(connection) = &*self.connection.borrow() {
             connection.close(why);
         }
@@ -153,15 +156,16 @@ fn start(d: &Rc<Daemon>, stream: Stream) {
     let connection = Connection::start(
         &d.rt,
         stream,
-        name,
+        &name,
         class,
-        Limits::new(Framing::Client),
+        LinkKind::Client,
+        Limits::default(),
         move |packet| {
             on_packet.stats.count(|s| s.client_packets_recv += 1);
             dispatch::on_client_packet(&on_packet, &reader, packet);
             Flow::Continue
         },
-        move |why| gone(&on_close, &closer, &why.to_string()),
+        move |closed| gone(&on_close, &closer, &closed.reason.to_string()),
     );
     *client.connection.borrow_mut() = Some(connection);
 }
@@ -200,7 +204,7 @@ fn gone(d: &Rc<Daemon>, client: &Rc<Client>, why: &str) {
 }
 
 /// Closes every client connection of a process: what smbd on an inactive node is told to expect.
-pub fn close_pid(d: &Rc<Daemon>, pid: i32, why: &str) {
+pub fn close_pid(d: &Rc<Daemon>, pid: i32, why: &'static str) {
     for client in d.clients.of_pid(pid) {
         client.close(why);
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ctdb_events::client;
-use ctdb_runtime::{Child, Program, Signal};
+use ctdb_events::proto::Run;
+use ctdb_runtime::{Child, Signal};
 
 use crate::{Daemon, shutdown};
 
@@ -180,7 +181,14 @@ pub async fn run(d: &Rc<Daemon>, event: Event, args: &str) -> EventOutcome {
     }
     let limit = d.tunables.borrow().event_script_timeout();
     let socket = d.settings.paths.socket("eventd");
-    let result = client::run(&d.rt, &socket, COMPONENT, event.name(), args, limit).await;
+    let run = Run {
+        component: Some(COMPONENT.to_owned()),
+        event: Some(event.name().to_owned()),
+        args: Some(args.to_owned()).filter(|a| !a.is_empty()),
+        timeout_secs: u32::try_from(limit.as_secs()).unwrap_or(u32::MAX),
+        flags: 0,
+    };
+    let result = client::run(&d.rt, &socket, run).await;
     let outcome = outcome_of(result);
     match outcome {
         EventOutcome::Ok | EventOutcome::Cancelled => {}
@@ -193,7 +201,7 @@ pub async fn run(d: &Rc<Daemon>, event: Event, args: &str) -> EventOutcome {
     outcome
 }
 
-fn outcome_of(result: Result<i32, client::EventError>) -> EventOutcome {
+fn outcome_of(result: Result<i32, client::ClientError>) -> EventOutcome {
     use nix::errno::Errno;
     match result {
         Ok(0) => EventOutcome::Ok,

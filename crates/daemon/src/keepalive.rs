@@ -40,8 +40,8 @@ fn tick(d: &Rc<Daemon>) {
 
 /// One sign of life. Announces what the peer announces, so that mixed clusters pass its check.
 pub fn send(d: &Rc<Daemon>, node: &Node) {
-    let version = version::announce(d.settings.version, node.version.get());
-    let packet = Packet::Keepalive(Some(Keepalive { version, uptime_s: uptime_s(d) }));
+    let (version, uptime_s) = version::announced(node.version.get(), uptime_s(d), d.settings.fixed_version);
+    let packet = Packet::Keepalive(Some(Keepalive { version, uptime_s }));
     d.stats.count(|s| s.keepalive_packets_sent += 1);
     d.send(node.pnn, &packet, Reqid::NONE);
 }
@@ -56,18 +56,21 @@ pub fn on_keepalive(d: &Rc<Daemon>, from: Pnn, keepalive: Option<Keepalive>) {
     d.stats.count(|s| s.keepalive_packets_recv += 1);
     let Some(node) = d.nodes.get(from) else { return };
     if let Some(k) = keepalive {
-        let first = node.version.replace(Some(k.version)).is_none();
-        if first && k.version != d.settings.version {
-            send(d, &node); // tell it at once in its own terms
+        if node.version.replace(Some(k.version)) != Some(k.version) {
+            send(d, &node); // at once in its own terms
         }
     }
     let allow_mixed = d.tunables.borrow().allow_mixed_versions();
-    match version::check(d.settings.version, uptime_s(d), keepalive, allow_mixed) {
-        Verdict::Compatible => {}
-        Verdict::Leave(why) => {
+    let heard = keepalive.map(|k| (k.version, k.uptime_s));
+    match version::judge(heard, uptime_s(d), d.settings.fixed_version, allow_mixed) {
+        Verdict::Stay => {}
+        Verdict::PeerLeaves => {
+            log::error!("Node {from} announces version {:?}, which does not go with ours: it will leave", heard);
+        }
+        Verdict::Leave | Verdict::LeaveAncientPeer => {
             log::error!(
-                "Node {from} runs an incompatible version ({why}): this node shuts down. \
-                 Install the same version everywhere, or set AllowMixedVersions=1 in ctdb.tunables"
+                "Node {from} announces version {heard:?}, which does not go with ours: this node, started later, shuts \
+                 down. Install the same version everywhere, or set AllowMixedVersions=1 in ctdb.tunables"
             );
             shutdown::begin(d, 0);
         }

@@ -11,7 +11,8 @@
 //! control/*    one function for each control                  asks        controls we wait for
 //! services     who listens to which srvid                     responder   the one answer to a control
 //! databases attach health   the TDB files                     locks       chains that are taken: helpers
-//! calls commit              record traffic, transactions      recovery/*  freeze, transaction, pull, push
+//! calls commit waiting      record traffic, transactions      recovery/*  freeze, transaction, pull, push
+//! deletions hot_keys        what is known of single records
 //! inactive     banned, stopped and back                       monitor events recoverd   children
 //! shutdown     the way out                                    stats       what `ctdb statistics` shows
 //! ```
@@ -24,9 +25,11 @@ pub mod commit;
 pub mod control;
 pub mod daemon;
 pub mod databases;
+pub mod deletions;
 pub mod dispatch;
 pub mod events;
 pub mod health;
+pub mod hot_keys;
 pub mod inactive;
 pub mod keepalive;
 pub mod links;
@@ -45,6 +48,7 @@ pub mod shutdown;
 pub mod start;
 pub mod state;
 pub mod stats;
+pub mod waiting;
 
 pub use daemon::Daemon;
 pub use settings::Settings;

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ctdb_protocol::NodeFlags;
-use ctdb_runtime::{Listener, Stream};
-use ctdb_transport::{Class, Connection, Flow, Framing, Limits};
+use ctdb_runtime::{Class, Listener, Stream};
+use ctdb_transport::{Connection, Flow, Limits, LinkKind};
 
 use crate::nodes::Node;
 use crate::notice::{self, Change};
@@ -53,14 +53,17 @@ fn outgoing_up(d: &Rc<Daemon>, node: &Rc<Node>, stream: Stream) {
     let connection = Connection::start(
         &d.rt,
         stream,
-        format!("link to node {}", node.pnn),
+        &format!("link to node {}", node.pnn),
         Class::Urgent,
-        Limits::new(Framing::Node),
-        |_| Flow::Close("data came on a link that is only written to".to_owned()),
-        move |why| node_dead(&on_close, &at, &why.to_string()),
+        LinkKind::Node,
+        Limits::default(),
+        |_| Flow::Close("data came on a link that is only written to".into()),
+        move |closed| node_dead(&on_close, &at, &closed.to_string()),
     );
     *node.outgoing.borrow_mut() = Some(connection);
-    node.connector.borrow_mut().take().map(|task| task.detach());
+    if let Some(this) = node.connector.borrow_mut().take() {
+        this.detach(); // it ends by itself, with this call
+    }
     check_connected(d, node);
 }
 
@@ -93,17 +96,18 @@ fn incoming(d: &Rc<Daemon>, stream: Stream) {
     let connection = Connection::start(
         &d.rt,
         stream,
-        format!("link from node {}", node.pnn),
+        &format!("link from node {}", node.pnn),
         Class::Urgent,
-        Limits::new(Framing::Node),
+        LinkKind::Node,
+        Limits::default(),
         move |packet| {
             on_packet.stats.count(|s| s.node_packets_recv += 1);
             match dispatch::on_node_packet(&on_packet, &reader, packet) {
                 Ok(()) => Flow::Continue,
-                Err(error) => Flow::Close(format!("malformed packet: {error}")),
+                Err(error) => Flow::Close(format!("malformed packet: {error}").into()),
             }
         },
-        move |why| node_dead(&on_close, &closer, &why.to_string()),
+        move |closed| node_dead(&on_close, &closer, &closed.to_string()),
     );
     *node.incoming.borrow_mut() = Some(connection);
     check_connected(d, &node);
@@ -126,7 +130,7 @@ fn check_connected(d: &Rc<Daemon>, node: &Rc<Node>) {
 pub fn node_dead(d: &Rc<Daemon>, node: &Rc<Node>, why: &str) {
     let links = [node.outgoing.take(), node.incoming.take()];
     for link in links.iter().flatten() {
-        link.close(why);
+        link.close(why.to_owned());
     }
     node.heard.set(0);
     node.silent_ticks.set(0);
@@ -147,7 +151,7 @@ pub fn node_dead(d: &Rc<Daemon>, node: &Rc<Node>, why: &str) {
 }
 
 /// Drops every link (shutdown, deleted node).
-pub fn close(node: &Node, why: &str) {
+pub fn close(node: &Node, why: &'static str) {
     node.connector.borrow_mut().take();
     for link in [node.outgoing.take(), node.incoming.take()].iter().flatten() {
         link.close(why);

@@ -84,6 +84,6 @@ fn announce(d: &Rc<Daemon>, old: NodeFlags, new: NodeFlags) {
     NodeFlagChange { pnn: d.me(), new_flags: new, old_flags: old }.encode(&mut data);
     d.send_message(d.me(), Srvid::PUSH_NODE_FLAGS, &data);
     data.clear();
-    SrvidRequest { pnn: d.me(), srvid: Srvid(0) }.encode(&mut data);
+    SrvidRequest { pnn: d.me().0, srvid: Srvid(0) }.encode(&mut data);
     d.send_message(Pnn::BROADCAST_CONNECTED, Srvid::TAKEOVER_RUN, &data);
 }

@@ -26,8 +26,8 @@ pub struct Settings {
     pub interactive: bool,
     /// What every child of the daemon finds in its environment.
     pub child_env: Vec<(&'static str, OsString)>,
-    /// What keepalives announce: (major << 16) | minor.
-    pub version: Version,
+    /// What keepalives announce whoever listens (CTDB_TEST_SAMBA_VERSION); otherwise each peer hears its own.
+    pub fixed_version: Option<Version>,
 }
 
 impl Settings {

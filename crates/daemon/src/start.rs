@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::recovery::{Recovery, freeze};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::stats::{self, Stats};
-use crate::{Daemon, asks, attach, clients, health, keepalive, links, monitor, recoverd, shutdown};
+use crate::{Daemon, asks, attach, calls, clients, health, keepalive, links, monitor, recoverd, shutdown};
 
 /// Exit code when the client socket can't be made.
 pub const EXIT_SOCKET: i32 = 10;
@@ -49,8 +50,8 @@ pub struct Prepared {
     pub nodes: Vec<NodeLine>,
     /// In the foreground.
     pub interactive: bool,
-    /// What keepalives announce.
-    pub version: Version,
+    /// A version that keepalives shall announce (tests).
+    pub fixed_version: Option<Version>,
 }
 
 /// A daemon that could not start, with its exit code.
@@ -128,7 +129,7 @@ pub fn build(rt: Handle, p: Prepared, me: Pnn, address: SocketAddr) -> anyhow::R
         cluster_lock: p.cluster_lock,
         test_mode,
         interactive: p.interactive,
-        version: p.version,
+        fixed_version: p.fixed_version,
     };
     Ok(Rc::new(Daemon {
         settings,
@@ -265,7 +266,8 @@ fn watch_stdin(d: &Rc<Daemon>) -> anyhow::Result<()> {
     if !d.settings.test_mode || !ctdb_runtime::sys::stdin_is_fifo() {
         return Ok(());
     }
-    let stdin = d.rt.inherited_stream(0).context("watching standard input")?;
+    let stdin = io::stdin().as_fd().try_clone_to_owned().context("watching standard input")?;
+    let stdin = d.rt.stream_from_fd(stdin).context("watching standard input")?;
     d.spawn(|d| async move {
         let mut buffer = [0; 64];
         while let Ok(1..) = stdin.read(&mut buffer).await {}
@@ -279,6 +281,7 @@ async fn each_second(d: Rc<Daemon>) {
     loop {
         d.rt.sleep(Duration::from_secs(1)).await;
         asks::expire(&d);
+        calls::expire(&d);
     }
 }
 

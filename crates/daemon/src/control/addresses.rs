@@ -16,6 +16,13 @@ pub fn any_hosted(_d: &Daemon) -> bool {
     false
 }
 
+/// Gives up every public address that this node hosts, because it may have been forgotten by the others.
+pub fn release_all(d: &Daemon) {
+    if !any_hosted(d) {
+        log::debug!("No public address is hosted here: there is none to give up");
+    }
+}
+
 /// GET_PUBLIC_IPS.
 pub fn get_public_ips(answer: Responder) {
     answer.reply(&Reply::GetPublicIps(PublicIpList { ips: Vec::new() }));

@@ -25,13 +25,14 @@ pub fn statistics_reset(d: &Rc<Daemon>, answer: Responder) {
     d.stats.reset(d.rt.wall_clock());
     for db in d.databases.all() {
         db.stats.reset();
+        db.hot_keys.reset();
     }
     answer.ok();
 }
 
 /// GET_STAT_HISTORY.
 pub fn stat_history(d: &Rc<Daemon>, answer: Responder) {
-    answer.reply(&Reply::GetStatHistory(StatisticsList { stats: d.stats.history() }));
+    answer.reply(&Reply::GetStatHistory(StatisticsList { history: d.stats.history() }));
 }
 
 /// UPTIME: four times.

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ctdb_cluster::flags;
+use ctdb_cluster::flags::{self, Modified};
 use ctdb_conf::{NodesFile, NodesSource};
 use ctdb_protocol::control::Reply;
 use ctdb_protocol::{
-    BanState, Capabilities, NodeAndFlags, NodeFlagChange, NodeFlags, NodeMap, Pnn, Runstate, SockAddr, srvid,
+    BanState, Capabilities, NodeAndFlags, NodeFlagChange, NodeFlags, NodeMap, Pnn, Runstate, SockAddr, Srvid,
 };
 
 use super::Asked;
@@ -34,7 +34,7 @@ pub fn get_capabilities(d: &Rc<Daemon>, answer: Responder) {
 pub fn set_role(d: &Rc<Daemon>, role: Capabilities, on: bool, answer: Responder) {
     let mut capabilities = d.state.capabilities.get();
     capabilities.set(role, on);
-    log::info!("Capabilities of this node: {capabilities}");
+    log::info!("Capabilities of this node: {:#x}", capabilities.bits());
     d.state.capabilities.set(capabilities);
     notice::poke(d, Change::OwnFlags);
     answer.ok();
@@ -42,24 +42,25 @@ pub fn set_role(d: &Rc<Daemon>, role: Capabilities, on: bool, answer: Responder)
 
 /// MODIFY_FLAGS: what the leader knows of a node's flags.
 pub fn modify_flags(d: &Rc<Daemon>, change: &NodeFlagChange, answer: Responder) {
-    if change.pnn == d.me() {
-        return answer.ok(); // nobody knows better than this node itself
-    }
-    let Some(node) = d.nodes.get(change.pnn) else {
-        log::error!("Flags of node {} cannot be changed: no such node in the nodes file", change.pnn);
-        return answer.refuse();
-    };
-    let old = node.flags.get();
-    let Some(new) = flags::modified(old, change.new_flags) else { return answer.ok() };
-    if new != old {
-        log::info!("Flags of node {}: {old} -> {new}", node.pnn);
-        node.flags.set(new);
-        notice::poke(d, Change::Nodes);
-        if new.is_empty() && d.state.runstate() <= Runstate::Startup {
-            recovery::mode::want_recovery(d, &format!("node {} became healthy while this node starts", node.pnn));
+    let node = d.nodes.get(change.pnn);
+    let seen = node.as_ref().map(|n| n.flags.get());
+    let starting = d.state.runstate() <= Runstate::Startup;
+    match (flags::modify_flags(d.me(), change.pnn, change.new_flags, seen, starting), node) {
+        (Modified::Changed { flags, became_healthy }, Some(node)) => {
+            log::info!("Flags of node {}: {} -> {flags}", node.pnn, node.flags.get());
+            node.flags.set(flags);
+            notice::poke(d, Change::Nodes);
+            if became_healthy {
+                recovery::mode::want_recovery(d, &format!("node {} became healthy while this node starts", node.pnn));
+            }
+            answer.ok();
         }
+        (Modified::UnknownNode, _) => {
+            log::error!("Flags of node {} cannot be changed: no such node in the nodes file", change.pnn);
+            answer.refuse();
+        }
+        _ => answer.ok(),
     }
-    answer.ok();
 }
 
 /// SET_BAN_STATE; only for this node.

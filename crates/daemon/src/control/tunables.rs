@@ -15,7 +15,7 @@ const STATUS_OBSOLETE: i32 = 1;
 pub fn set(d: &Rc<Daemon>, name: &str, value: u32, answer: Responder) {
     let result = d.tunables.borrow_mut().set(name, value);
     match result {
-        Ok(SetTunable::Set) => {
+        Ok(SetTunable::Done) => {
             log::info!("Tunable {name} is set to {value}");
             answer.ok();
         }
