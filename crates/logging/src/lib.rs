@@ -197,7 +197,10 @@ fn lock() -> Option<MutexGuard<'static, Output>> {
 /// `env_logger` makes each line with the first closure and hands it in one piece to [`Pipe`].
 fn install() -> Result<(), InitError> {
     env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Trace) // what is let through is decided by log::set_max_level
+        // Lines of other libraries (mio at trace, say) tell an operator nothing. Of our own, log::set_max_level
+        // decides what is let through.
+        .filter_level(log::LevelFilter::Warn)
+        .filter_module("ctdb", log::LevelFilter::Trace)
         .format(|buf, record| {
             let Some(output) = lock() else { return Ok(()) };
             let (form, head) = (output.sink.form(), output.head.clone());
