@@ -200,6 +200,15 @@ impl Config {
         Ok(Config::typed(file, values, findings, paths))
     }
 
+    /// The configuration of a node without a file.
+    pub fn default_values() -> Config {
+        let values = options().into_iter().map(|option| option.default).collect();
+        Config {
+            file_exists: false,
+            ..Config::typed(Path::new(""), values, Vec::new(), &Paths::installed())
+        }
+    }
+
     /// Whether `ctdb-config validate` finds the file in order: no unknown sections or options.
     pub fn is_strictly_valid(&self) -> bool {
         !self

@@ -13,6 +13,7 @@
 //! | `home_nodes` | [`HomeNodes`] |
 //! | where all of them are | [`Paths`] |
 
+pub mod command_line;
 mod config;
 mod finding;
 mod home_nodes;
@@ -22,6 +23,7 @@ mod number;
 mod options;
 mod paths;
 mod public_addresses;
+pub mod tool;
 mod tunables;
 
 pub use config::{

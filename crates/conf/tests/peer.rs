@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ctdb_conf::{Config, Paths};
+use ctdb_conf::command_line::Said;
+use ctdb_conf::{Config, Paths, tool};
 
 /// What 4.17 does not have yet, or where its default differs (its tool says ERROR, its daemon uses NOTICE).
 const NEWER_LINES: [&str; 4] = [
@@ -147,4 +148,62 @@ fn paths_are_those_of_debians_tool() {
     assert_eq!(ours.etc("x/y"), theirs(&["etcdir", "append", "x/y"]));
     assert_eq!(ours.var_dir, theirs(&["vardir"]));
     assert_eq!(ours.lock_dir, theirs(&["rundir"]));
+}
+
+#[test]
+fn the_tools_say_what_debians_tools_say() {
+    let Some(peer) = Peer::find("the_tools_say_what_debians_tools_say") else {
+        return;
+    };
+    fs::write(peer.paths().config(), "[cluster]\n leader timeout = 8\n").unwrap();
+    let config: [&[&str]; 9] = [
+        &["get", "cluster", "leader timeout"],
+        &["get", "CLUSTER", "cluster lock"],
+        &["get", "cluster", "nosuch"],
+        &["get", "a"],
+        &["dump", "x"],
+        &["validate"],
+        &["nosuch"],
+        &["-x"],
+        &[],
+    ];
+    for args in config {
+        compare(
+            "ctdb-config",
+            args,
+            tool::config(&strings(args), Ok(peer.paths())),
+            peer.run("ctdb-config", args),
+        );
+    }
+    let path: [&[&str]; 8] = [
+        &["config"],
+        &["config", "x"],
+        &["socket"],
+        &["socket", "ctdbd"],
+        &["etcdir", "append"],
+        &["etcdir", "append", "a//b/"],
+        &["vardir"],
+        &["rundir", "append", "x"],
+    ];
+    for args in path {
+        compare(
+            "ctdb-path",
+            args,
+            tool::path(&strings(args), Ok(peer.paths())),
+            peer.run("ctdb-path", args),
+        );
+    }
+}
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn compare(tool: &str, args: &[&str], ours: Said, theirs: Output) {
+    let out = String::from_utf8(theirs.stdout).expect("text");
+    assert_eq!(
+        (ours.out, Some(i32::from(ours.code))),
+        (out, theirs.status.code()),
+        "{tool} {args:?}"
+    );
 }
