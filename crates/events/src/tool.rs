@@ -1,11 +1,12 @@
 //! The command `ctdb-event`. What it prints on standard output and its exit codes are upstream's: scripts read them.
 
-mod options;
 mod script_files;
 mod show;
 
 use std::env;
 
+pub use ctdb_conf::command_line::Said;
+use ctdb_conf::command_line::{self, Tool};
 use ctdb_conf::{Paths, PathsError};
 use ctdb_logging::Level;
 use ctdb_runtime::{Handle, Runtime};
@@ -13,51 +14,79 @@ use libc::{ECANCELED, EIO, ENOENT, ENOEXEC, ETIMEDOUT};
 
 use crate::client::{self, ClientError};
 use crate::proto::{FLAG_RUN_ALL, Run};
-use options::{Command, usage_all, usage_of};
 
-/// What a run of the command says.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    /// For standard output.
-    pub out: String,
-    /// For standard error.
-    pub err: String,
-    /// Exit code.
-    pub code: u8,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Run,
+    Status,
+    ScriptList,
+    ScriptEnable,
+    ScriptDisable,
 }
+
+const TOOL: Tool<Command> = Tool {
+    name: "ctdb-event",
+    options: "[-h] [-h|--help]\n        [-d|--debug=ERROR|WARNING|NOTICE|INFO|DEBUG]",
+    has_level: true,
+    has_popt_help: false,
+    commands: &[
+        command_line::Command {
+            id: Command::Run,
+            name: "run",
+            args: "<timeout> <component> <event> <args>",
+            help: "Run an event",
+        },
+        command_line::Command {
+            id: Command::Status,
+            name: "status",
+            args: "<component> <event>",
+            help: "Get status of an event",
+        },
+        command_line::Command {
+            id: Command::ScriptList,
+            name: "script list",
+            args: "<component>",
+            help: "List event scripts",
+        },
+        command_line::Command {
+            id: Command::ScriptEnable,
+            name: "script enable",
+            args: "<component> <script>",
+            help: "Enable an event script",
+        },
+        command_line::Command {
+            id: Command::ScriptDisable,
+            name: "script disable",
+            args: "<component> <script>",
+            help: "Disable an event script",
+        },
+    ],
+};
 
 /// Runs the command with `args` (without the program's name), prints what it says and gives its exit code.
 /// `ctdb event ...` is the same with the arguments behind `event`.
 pub fn main(args: &[String]) -> u8 {
-    let Said { out, err, code } = run(args, Paths::from_env());
-    eprint!("{err}");
-    print!("{out}");
-    code
+    run(args, Paths::from_env()).print()
 }
 
 /// Runs the command and tells what it says.
 pub fn run(args: &[String], paths: Result<Paths, PathsError>) -> Said {
-    let refused = |err: String| Said {
-        out: usage_all().repeat(USAGE_TIMES),
-        err,
-        code: 1,
+    let invocation = match TOOL.parse(args) {
+        Ok(invocation) => invocation,
+        Err(said) => return said,
     };
-    let (level, words) = match options::parse(args) {
-        Ok(options::Parsed::Help) => return refused(String::new()),
-        Ok(options::Parsed::Words(level, words)) => (level, words),
-        Err(error) => return refused(format!("{error}\n")),
-    };
-    let Some((command, rest)) = options::find(&words) else {
-        return refused(String::new());
-    };
-    let level = level.and_then(|level| level.parse().ok()).unwrap_or(Level::ERROR);
+    let level = invocation
+        .level
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(Level::ERROR);
     // Lines on standard error are a help, not what is asked for: without a logger there are none.
     let _ = ctdb_logging::init_stderr("ctdb-event", level);
 
     let mut out = String::new();
+    let command = invocation.command;
     let result = paths
         .map_err(|error| told(&error))
-        .and_then(|paths| carry_out(command, rest, &paths, &mut out));
+        .and_then(|paths| carry_out(command, &invocation.args, &paths, &mut out));
     match result {
         Ok(result) => Said {
             out,
@@ -65,16 +94,13 @@ pub fn run(args: &[String], paths: Result<Paths, PathsError>) -> Said {
             ..Said::default()
         },
         Err(Trouble::Usage) => Said {
-            out: usage_of(command),
+            out: TOOL.usage_of(command),
             code: 1,
             ..Said::default()
         },
         Err(Trouble::Told { err, code }) => Said { out, err, code },
     }
 }
-
-/// Upstream prints its usage twice, once while parsing and once while giving up, and fails even when asked for help.
-const USAGE_TIMES: usize = 2;
 
 /// Why a command did not come to a result.
 enum Trouble {
