@@ -114,12 +114,12 @@ pub struct Legacy {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is there but cannot be read.
-    #[error("reading {path}: {source}", path = path.display())]
+    #[error("reading {path}: {error}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Values that cannot be used; one line of text for each.
     #[error("{}", .0.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n"))]
@@ -131,7 +131,7 @@ impl ConfigError {
     pub fn errno(&self) -> i32 {
         const EINVAL: i32 = 22;
         match self {
-            ConfigError::Read { source, .. } => source.raw_os_error().unwrap_or(EINVAL),
+            ConfigError::Read { error, .. } => error.raw_os_error().unwrap_or(EINVAL),
             ConfigError::Invalid(_) => EINVAL,
         }
     }
@@ -169,7 +169,7 @@ impl Config {
                 file_exists: false,
                 ..Config::parse(&path, b"", paths)?
             }),
-            Err(source) => Err(ConfigError::Read { path, source }),
+            Err(error) => Err(ConfigError::Read { path, error }),
         }
     }
 

@@ -35,9 +35,9 @@ impl HomeNodes {
         match fs::read(path) {
             Ok(text) => HomeNodes::parse(path, &text).map_err(|error| ConfigError::Invalid(vec![error])),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HomeNodes::default()),
-            Err(source) => Err(ConfigError::Read {
+            Err(error) => Err(ConfigError::Read {
                 path: path.into(),
-                source,
+                error,
             }),
         }
     }

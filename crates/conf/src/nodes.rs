@@ -77,9 +77,9 @@ impl NodesFile {
     /// # Errors
     /// The file cannot be read or a line is neither an address, a comment nor blank.
     pub fn load(path: &Path) -> Result<NodesFile, ConfigError> {
-        let text = fs::read(path).map_err(|source| ConfigError::Read {
+        let text = fs::read(path).map_err(|error| ConfigError::Read {
             path: path.into(),
-            source,
+            error,
         })?;
         NodesFile::parse(path, &text, cluster_port()).map_err(ConfigError::Invalid)
     }

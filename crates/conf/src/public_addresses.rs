@@ -37,9 +37,9 @@ impl PublicAddresses {
         match fs::read(path) {
             Ok(text) => PublicAddresses::parse(path, &text).map_err(ConfigError::Invalid),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PublicAddresses::default()),
-            Err(source) => Err(ConfigError::Read {
+            Err(error) => Err(ConfigError::Read {
                 path: path.into(),
-                source,
+                error,
             }),
         }
     }

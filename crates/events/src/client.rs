@@ -12,19 +12,19 @@ use crate::proto::{self, REPLY_LEN_MAX, Reply, Request, Run, Status};
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("connecting to the event daemon at {path}: {source}", path = path.display())]
+    #[error("connecting to the event daemon at {path}: {error}", path = path.display())]
     Connect {
         /// Its socket.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// The connection broke: the daemon was ended, or it closed the connection.
     #[error("the event daemon went away: {0}")]
-    Gone(#[from] io::Error),
+    Gone(io::Error),
     /// It answered with something that is no reply.
     #[error("the event daemon sent a malformed reply: {0}")]
-    Malformed(#[from] WireError),
+    Malformed(WireError),
     /// It answered another request.
     #[error("the event daemon answered command {got}, not {asked}")]
     Mismatch {
@@ -33,6 +33,19 @@ pub enum ClientError {
         /// What was answered.
         got: u32,
     },
+}
+
+// Not `#[from]`: the messages above tell the cause already, and a chain of causes would tell it twice.
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        ClientError::Gone(error)
+    }
+}
+
+impl From<WireError> for ClientError {
+    fn from(error: WireError) -> Self {
+        ClientError::Malformed(error)
+    }
 }
 
 /// Runs an event and waits for its end. The answer is 0 or an errno: ETIMEDOUT, ECANCELED (a `monitor` had to make room),
@@ -86,9 +99,9 @@ async fn ask(handle: &Handle, socket: &Path, request: &Request) -> Result<Reply,
     let stream = handle
         .connect_unix(socket)
         .await
-        .map_err(|source| ClientError::Connect {
+        .map_err(|error| ClientError::Connect {
             path: socket.to_owned(),
-            source,
+            error,
         })?;
     stream.write_all(&request.encode(REQID)).await?;
     let (_, reply) = Reply::decode(&read_packet(&stream, REPLY_LEN_MAX).await??)?;

@@ -54,19 +54,19 @@ struct Output {
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The target could not be opened.
-    #[error("opening the log target {location}: {source}")]
+    #[error("opening the log target {location}: {error}")]
     Open {
         /// The target.
         location: Location,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// `CTDB_LOGGING` is there but names no target.
     #[error("{ENV_LOCATION}: {0}")]
-    Location(#[from] BadLocation),
+    Location(BadLocation),
     /// `CTDB_DEBUGLEVEL` is there but is no level.
     #[error("{ENV_LEVEL}: {0}")]
-    Level(#[from] BadLevel),
+    Level(BadLevel),
     /// The process already has a logger that is not ours.
     #[error("another logger is set up in this process")]
     Taken,
@@ -78,9 +78,9 @@ pub enum InitError {
 /// # Errors
 /// The target cannot be opened (what was in use stays in use), or the process has another logger.
 pub fn init(program: &str, location: &Location, level: Level) -> Result<(), InitError> {
-    let sink = Sink::open(location).map_err(|source| InitError::Open {
+    let sink = Sink::open(location).map_err(|error| InitError::Open {
         location: location.clone(),
-        source,
+        error,
     })?;
     set_sink(program, sink)?;
     set_level(level.0);
@@ -177,11 +177,13 @@ pub fn reopen() -> io::Result<()> {
 
 fn env_settings(var: impl Fn(&str) -> Option<String>) -> Result<(Location, Level), InitError> {
     let level = match var(ENV_LEVEL) {
-        Some(text) if !text.is_empty() => text.parse()?,
+        Some(text) if !text.is_empty() => text.parse().map_err(InitError::Level)?,
         _ => Level::NOTICE,
     };
     let location = match var(ENV_LOCATION) {
-        Some(text) if !text.is_empty() && var(ENV_INTERACTIVE).is_none() => text.parse()?,
+        Some(text) if !text.is_empty() && var(ENV_INTERACTIVE).is_none() => {
+            text.parse().map_err(InitError::Location)?
+        }
         _ => Location::Stderr,
     };
     Ok((location, level))

@@ -58,15 +58,15 @@ impl Stopped {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Another one runs, or the file cannot be written.
-    #[error("pid file: {0}")]
+    #[error(transparent)]
     PidFile(#[from] PidFileError),
     /// The socket cannot be made.
-    #[error("listening on {path}: {source}", path = path.display())]
+    #[error("listening on {path}: {error}", path = path.display())]
     Listen {
         /// Its path.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Signals cannot be listened to.
     #[error("listening to signals: {0}")]
@@ -89,9 +89,9 @@ pub async fn serve(
     let socket = paths.socket(NAME);
     let listener = handle
         .listen_unix(&socket, 0o700, BACKLOG)
-        .map_err(|source| ServeError::Listen {
+        .map_err(|error| ServeError::Listen {
             path: socket.clone(),
-            source,
+            error,
         })?;
     let events = Events::new(handle.clone(), paths.clone(), config.event.debug_script.clone());
     let clients = handle.spawn(accept_clients(handle.clone(), listener, events.clone()));
