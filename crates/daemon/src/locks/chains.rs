@@ -20,8 +20,9 @@ use crate::waiting::Waiting;
 
 /// Packets run under one lock; then other processes get a chance at the chain.
 const BATCH: usize = 64;
-/// Pause after a helper that failed.
-const RETRY: Duration = Duration::from_millis(50);
+/// Pause after a helper that failed; doubles up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Where: a chain of a database.
 type Place = (DbId, Chain);
@@ -96,17 +97,21 @@ fn start(d: &Rc<Daemon>, db: &Rc<Database>, chain: Chain) {
 /// Until nothing waits for the chain any more; then for the next chain of the database.
 async fn serve(d: &Rc<Daemon>, db: &Rc<Database>, first: Chain) {
     let mut chain = first;
+    let mut pause = RETRY_MIN;
     loop {
         while let Some(key) = key_of(d, (db.id, chain)) {
-            if let Err(error) = serve_once(d, db, chain, &key).await {
-                log::error!(
-                    "Database {}: lock of record 0x{}: {error}; trying again",
-                    db.name,
-                    watch::hex(&key)
-                );
-                count(d, db, |l| l.num_failed += 1);
-                d.rt.sleep(RETRY).await;
-            }
+            let Err(error) = serve_once(d, db, chain, &key).await else {
+                pause = RETRY_MIN;
+                continue;
+            };
+            log::error!(
+                "Database {}: lock of record 0x{}: {error}; again in {pause:?}",
+                db.name,
+                watch::hex(&key)
+            );
+            count(d, db, |l| l.num_failed += 1);
+            d.rt.sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
         }
         match next_chain(d, db) {
             Some(next) => chain = next,

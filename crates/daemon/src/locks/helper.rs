@@ -101,7 +101,15 @@ impl Helper {
     /// Resolves when the helper has died. Only to be waited for between requests.
     pub fn died(&self) -> impl Future<Output = ()> + use<> {
         let stream = self.stream.clone();
-        // It sends nothing on its own, so whatever can be read now is the end.
-        async move { stream.readable().await }
+        async move {
+            loop {
+                stream.readable().await;
+                match stream.try_read(&mut [0]) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // The end, or a broken socket; it never says anything on its own.
+                    _ => return,
+                }
+            }
+        }
     }
 }

@@ -27,3 +27,10 @@ pub struct Locks {
     whole: whole::Whole,
     updates: writer::Updates,
 }
+
+impl Locks {
+    /// Helpers that wait for work.
+    pub fn idle_helpers(&self) -> usize {
+        self.pool.idle()
+    }
+}

@@ -17,6 +17,13 @@ pub struct Pool {
     idle: RefCell<Vec<Helper>>,
 }
 
+impl Pool {
+    /// How many there are.
+    pub fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+}
+
 /// A helper for one job. It goes back to the pool by [`Lease::give_back`]; dropped without that it is
 /// killed, because then nobody knows what it is doing.
 pub struct Lease {

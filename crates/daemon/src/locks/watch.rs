@@ -45,8 +45,8 @@ pub async fn watched<T>(
 }
 
 fn report(d: &Rc<Daemon>, db: &Database, wanted: &Wanted<'_>, helper: u32, waited: Duration) {
-    if matches!(wanted, Wanted::Record(_)) && !d.is_active() {
-        return; // an inactive node's databases are locked on purpose
+    if matches!(wanted, Wanted::Record(_)) && (db.is_frozen() || !d.is_active()) {
+        return; // it is locked on purpose
     }
     let what = match wanted {
         Wanted::Record(key) => format!("the record with key 0x{}", hex(key)),
