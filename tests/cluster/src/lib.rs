@@ -1,1 +1,7 @@
-//! Tests of real clusters of our own processes.
+//! Tests of real clusters of our own processes, and the demonstration.
+//!
+//! [`demo`] is what `make demo` shows; a test runs the same story and fails where it does not end well.
+
+pub mod demo;
+pub mod files;
+pub mod load;

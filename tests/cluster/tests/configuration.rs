@@ -11,7 +11,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts a daemon whose directory was changed by `spoil`, and returns its exit code and log.
 fn start_with(spoil: impl FnOnce(&Path)) -> (Option<i32>, String) {
-    let cluster = Cluster::builder().nodes(1, &Binaries::ours().unwrap()).build().unwrap();
+    let cluster = Cluster::builder()
+        .nodes(1, &Binaries::ours().unwrap())
+        .build()
+        .unwrap();
     let node = cluster.node(0);
     spoil(node.base());
     node.start().unwrap();
@@ -35,7 +38,8 @@ fn assert_refused(result: (Option<i32>, String), wanted: &[&str]) {
 
 #[test]
 fn a_bad_value_in_ctdb_conf_is_named_with_its_line() {
-    let refused = start_with(|base| append(&base.join("ctdb.conf"), "\n[cluster]\n\tleader timeout = soon\n"));
+    let refused =
+        start_with(|base| append(&base.join("ctdb.conf"), "\n[cluster]\n\tleader timeout = soon\n"));
     assert_refused(refused, &["ctdb.conf:", "leader timeout", "soon", "expected"]);
 }
 
@@ -70,7 +74,8 @@ fn a_nodes_file_without_this_host_is_refused() {
 
 #[test]
 fn a_node_address_that_is_not_in_the_nodes_file_is_named() {
-    let refused = start_with(|base| std::fs::write(base.join("nodes"), "203.0.113.1\n203.0.113.2\n").unwrap());
+    let refused =
+        start_with(|base| std::fs::write(base.join("nodes"), "203.0.113.1\n203.0.113.2\n").unwrap());
     assert_refused(refused, &["node address 127.", "is not in the nodes file"]);
 }
 
@@ -95,9 +100,16 @@ fn a_cluster_lock_helper_that_does_not_exist_is_named() {
 
 #[test]
 fn a_bad_tunable_is_named_but_does_not_keep_the_daemon_from_starting() {
-    let cluster = Cluster::builder().nodes(1, &Binaries::ours().unwrap()).build().unwrap();
+    let cluster = Cluster::builder()
+        .nodes(1, &Binaries::ours().unwrap())
+        .build()
+        .unwrap();
     let node = cluster.node(0);
-    std::fs::write(node.base().join("ctdb.tunables"), "NoSuchTunable=1\nControlTimeout=61\n").unwrap();
+    std::fs::write(
+        node.base().join("ctdb.tunables"),
+        "NoSuchTunable=1\nControlTimeout=61\n",
+    )
+    .unwrap();
     node.start().unwrap();
     node.wait_ready(LIMIT).unwrap();
     assert!(node.log_contains("ctdb.tunables:1"), "{}", node.log());
@@ -106,7 +118,10 @@ fn a_bad_tunable_is_named_but_does_not_keep_the_daemon_from_starting() {
 
 #[test]
 fn a_second_daemon_of_the_same_node_is_refused_by_the_pid_file() {
-    let cluster = Cluster::builder().nodes(1, &Binaries::ours().unwrap()).build().unwrap();
+    let cluster = Cluster::builder()
+        .nodes(1, &Binaries::ours().unwrap())
+        .build()
+        .unwrap();
     let node = cluster.node(0);
     node.start().unwrap();
     node.wait_ready(LIMIT).unwrap();

@@ -13,7 +13,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// A daemon that answers; nothing more is needed of it.
 fn one_daemon() -> Cluster {
-    let cluster = Cluster::builder().nodes(1, &Binaries::ours().unwrap()).build().unwrap();
+    let cluster = Cluster::builder()
+        .nodes(1, &Binaries::ours().unwrap())
+        .build()
+        .unwrap();
     cluster.start().unwrap();
     cluster.node(0).wait_ready(LIMIT).unwrap();
     cluster
@@ -90,7 +93,13 @@ fn a_client_with_packets_that_are_none_keeps_its_connection_and_is_answered_afte
     bad_magic[4] ^= 0xFF;
     let mut bad_version = control(35, 0, &[]);
     bad_version[8] = 9;
-    for hostile in [bad_magic, bad_version, packet(99, &[0; 32]), packet(7, &[1; 3]), packet(0, &[0xFF; 24])] {
+    for hostile in [
+        bad_magic,
+        bad_version,
+        packet(99, &[0; 32]),
+        packet(7, &[1; 3]),
+        packet(0, &[0xFF; 24]),
+    ] {
         stream.write_all(&hostile).unwrap();
     }
     stream.write_all(&[12, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap(); // shorter than a header
@@ -121,7 +130,11 @@ fn a_client_that_announces_gigabytes_is_closed_and_costs_no_memory() {
     for stream in &mut streams {
         assert!(is_closed(stream));
     }
-    assert!(resident_kb(node) < before + 20_000, "{before} kB before, {} kB now", resident_kb(node));
+    assert!(
+        resident_kb(node) < before + 20_000,
+        "{before} kB before, {} kB now",
+        resident_kb(node)
+    );
     assert_serves(node);
 }
 
@@ -140,9 +153,18 @@ fn controls_with_absurd_lengths_and_counts_are_refused() {
         stream.write_all(&control(opcode, 0xFFFF_FFF0, &count)).unwrap();
         stream.write_all(&control(opcode, 64, &count)).unwrap();
         stream.write_all(&control(opcode, 7, &[1; 7])).unwrap();
-        assert_eq!(connect_again_answers(node), Some(0), "control {opcode}: {}", node.log_tail(20));
+        assert_eq!(
+            connect_again_answers(node),
+            Some(0),
+            "control {opcode}: {}",
+            node.log_tail(20)
+        );
     }
-    assert!(resident_kb(node) < before + 30_000, "{before} kB before, {} kB now", resident_kb(node));
+    assert!(
+        resident_kb(node) < before + 30_000,
+        "{before} kB before, {} kB now",
+        resident_kb(node)
+    );
     assert_serves(node);
 }
 
@@ -188,7 +210,9 @@ fn a_client_that_never_reads_is_closed_and_costs_bounded_memory() {
     let cluster = one_daemon();
     let node = cluster.node(0);
     let stream = connect(node);
-    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
     let ask = control(1, 0, &[]).repeat(1000); // STATISTICS: half a kilobyte for each
     let mut writer = &stream;
     for _ in 0..500 {
@@ -207,6 +231,7 @@ fn a_stranger_on_the_node_port_is_refused() {
     let mut stream = TcpStream::connect(SocketAddr::from((node.address(), 4379))).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     assert!(is_closed(&mut stream));
-    node.wait_log("no node of the nodes file has this address", LIMIT).unwrap();
+    node.wait_log("no node of the nodes file has this address", LIMIT)
+        .unwrap();
     assert_serves(node);
 }
