@@ -11,6 +11,7 @@ use ctdb_runtime::{Class, Handle};
 use ctdb_transport::{Connection, Flow, Limits, LinkKind};
 
 use crate::ClientError;
+use crate::database::Known;
 use crate::messages::Handlers;
 use crate::requests::{Answer, Requests};
 
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     connection: Connection,
     state: Rc<State>,
     pnn: OnceCell<Pnn>,
+    pub(crate) databases: Known,
 }
 
 /// What both sides of the connection work on: the one that sends, and the task that receives.
@@ -88,6 +90,7 @@ impl Client {
             connection,
             state,
             pnn: OnceCell::new(),
+            databases: Known::default(),
         }))
     }
 

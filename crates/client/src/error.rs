@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ctdb_protocol::{Opcode, Pnn};
+use ctdb_tdb::TdbError;
 use ctdb_transport::SendError;
 
 /// A request that did not succeed.
@@ -63,6 +64,50 @@ pub enum ClientError {
     /// More requests wait for an answer than one client may have.
     #[error("{0} requests wait for an answer; no more are sent")]
     TooManyRequests(usize),
+    /// The database is not to be used, says the daemon.
+    #[error("database {database} is not healthy: {reason}")]
+    Unhealthy {
+        /// Its name.
+        database: String,
+        /// The daemon's words.
+        reason: String,
+    },
+    /// The local copy of a database failed.
+    #[error(transparent)]
+    Tdb(#[from] TdbError),
+    /// A record is not what it should be.
+    #[error("database {database}: record {key}: {reason}")]
+    BadRecord {
+        /// Name of the database.
+        database: String,
+        /// Its key, escaped.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A record could not be brought to this node.
+    #[error("database {database}: record {key} does not come here: the call's status is {status}")]
+    NotMigrated {
+        /// Name of the database.
+        database: String,
+        /// Its key, escaped.
+        key: String,
+        /// As in the answer.
+        status: i32,
+    },
+    /// We hold this lock already.
+    #[error("the lock {0} is held by this owner already")]
+    LockedBySelf(String),
+    /// A commit failed, and it cannot be told whether others have it.
+    #[error("database {database}: a commit failed, and its sequence number went from {before} to {after}")]
+    CommitLost {
+        /// Name of the database.
+        database: String,
+        /// Sequence number when the commit began.
+        before: u64,
+        /// And when it had failed.
+        after: u64,
+    },
     /// The library was asked for something that has no meaning.
     #[error("not possible: {0}")]
     InvalidUse(&'static str),
@@ -77,6 +122,12 @@ impl ClientError {
             ClientError::Status { status, .. } => *status,
             ClientError::Timeout { .. } => libc::ETIMEDOUT,
             ClientError::BadAnswer { .. } => libc::EPROTO,
+            ClientError::Unhealthy { .. }
+            | ClientError::Tdb(_)
+            | ClientError::NotMigrated { .. }
+            | ClientError::CommitLost { .. } => libc::EIO,
+            ClientError::BadRecord { .. } => libc::EPROTO,
+            ClientError::LockedBySelf(_) => libc::EDEADLK,
             ClientError::InvalidUse(_) => libc::EINVAL,
             ClientError::QueueFull | ClientError::TooManyRequests(_) => libc::ENOMEM,
         }

@@ -94,6 +94,14 @@ impl Tdb {
         self.try_lock(chain, Kind::Write, "try to lock a chain")
     }
 
+    /// As [`Tdb::try_lock_chain_read`], for walking a database by [`Tdb::chains`].
+    ///
+    /// # Errors
+    /// As [`Tdb::lock_chain`]; also for a chain beyond [`Tdb::hash_size`].
+    pub fn try_lock_chain_read_at(&self, chain: Chain) -> Result<Option<ChainLock>, TdbError> {
+        self.try_lock(chain, Kind::Read, "try to lock a chain for reading")
+    }
+
     fn try_lock(
         &self,
         chain: Chain,
