@@ -201,6 +201,7 @@ fn arrive(d: &Rc<Daemon>, db: &Rc<Database>, mut record: Record<'_>, header: &He
     }
     let mut call = Some(call);
     let function = call.as_ref().map_or(ctdb_protocol::CallId::NULL, |c| c.function);
+    d.calls.grace.arrived(db.id, came.key, record.data(), d.rt.now());
     let ran = record.run(function, |data| {
         if let Some(call) = call.take() {
             pending::answer(d, call, 0, data);

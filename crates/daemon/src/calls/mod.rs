@@ -15,10 +15,12 @@
 //! request     REQ_CALL: another node calls, or a        migration  the record itself comes by:
 //!             recovery sends our own calls again                   REQ_DMASTER, REPLY_DMASTER
 //! pending     our calls that other nodes answer         collapse   calls behind those
+//! grace       records that are fought over stay a moment
 //! ```
 
 mod client;
 mod collapse;
+mod grace;
 mod migration;
 mod pending;
 mod record;
@@ -46,6 +48,7 @@ use crate::{Daemon, locks};
 pub struct Calls {
     pending: pending::PendingCalls,
     collapse: collapse::Collapse,
+    grace: grace::Grace,
     /// Packets for databases that are frozen.
     frozen: Queues,
     /// Calls for records that have to stay because of a commit.

@@ -112,6 +112,7 @@ pub fn call(
         client.close("too many calls are under way for a database that it uses");
         return count_done(d);
     };
+    d.calls.grace.wanted(db.id, call.key, d.rt.now());
     let key: Rc<[u8]> = call.key.into();
     let leads = collapse::lead(d, db, &key);
     let pending = Pending {

@@ -8,7 +8,7 @@ use ctdb_protocol::{CallId, Header, LtdbHeader};
 use ctdb_records::call::{self, Arrived, Handover, ReqAction, ReqCircumstances};
 
 use super::record::{Access, Record, RunError};
-use super::{is_node, may_proceed, pending, reply_error, unknown_database, wait_for_chain};
+use super::{grace, is_node, may_proceed, pending, reply_error, unknown_database, wait_for_chain};
 use crate::Daemon;
 use crate::databases::Database;
 use crate::waiting::Work;
@@ -72,6 +72,12 @@ fn serve(
             d.calls.held.push(d, db, Work::Node(bytes.to_vec()));
         }
         ReqAction::Migrate(arrived, handover) => {
+            let now = d.rt.now();
+            if let Some(stays) = d.calls.grace.stays(db.id, call.key, now) {
+                drop(record);
+                return grace::wait(d, db, stays, bytes);
+            }
+            d.calls.grace.left(db.id, call.key, record.data(), now);
             count_hops(d, db, call.hopcount, &arrived);
             give(d, db, record, header, call, &handover);
         }

@@ -8,6 +8,8 @@ use ctdb_protocol::{
     Text, Wire,
 };
 
+use ctdb_runtime::sync::join_all;
+
 use crate::Test;
 use crate::world::{World, header};
 
@@ -33,6 +35,10 @@ pub const TESTS: &[Test] = &[
     (
         "many calls of one node for a record become one between nodes",
         collapse,
+    ),
+    (
+        "no change of a record is lost while all nodes tear at it",
+        counter,
     ),
     ("a record is stored although its caller has gone", caller_gone),
     ("calls under way are sent again when a recovery has ended", resend),
@@ -379,4 +385,49 @@ fn push() {
         );
         assert!(stored.flags.contains(RecFlags::MIGRATED_WITH_DATA));
     });
+}
+
+/// Clients of three nodes count one record up as smbd does: bring it here, change it in the file, repeat if it
+/// has left again before it could be changed.
+fn counter() {
+    const CLIENTS: u64 = 4;
+    const TIMES: u64 = 25;
+    let world = World::new(3);
+    world.run(async {
+        let db = world.attach("test.tdb", VOLATILE).await;
+        let key = world.key_of(0);
+        let mut counters = Vec::new();
+        for node in 0..3 {
+            for _ in 0..CLIENTS {
+                counters.push(count_up(&world, node, db, &key, TIMES));
+            }
+        }
+        join_all(counters).await;
+        let mut client = world.client(1).await;
+        let (status, value) = client.call(db, &key, CallId::FETCH).await;
+        assert_eq!((status, value), (0, (3 * CLIENTS * TIMES).to_le_bytes().to_vec()));
+        let masters = (0..3).filter(|node| {
+            let own = world.record(*node, db, &key);
+            own.is_some_and(|(header, _)| header.dmaster.0 as usize == *node)
+        });
+        assert_eq!(masters.collect::<Vec<_>>(), [1]);
+    });
+}
+
+async fn count_up(world: &World, node: usize, db: DbId, key: &[u8], times: u64) {
+    let mut client = world.client(node).await;
+    let mut done = 0;
+    while done < times {
+        assert_eq!(client.call(db, key, CallId::NULL).await.0, 0);
+        let (header, value) = world.record(node, db, key).expect("a call leaves a copy");
+        if header.dmaster.0 as usize == node {
+            let value = if value.is_empty() {
+                0
+            } else {
+                u64::from_le_bytes(value.try_into().unwrap())
+            };
+            world.write(node, db, key, &(value + 1).to_le_bytes());
+            done += 1;
+        }
+    }
 }
