@@ -1,48 +1,48 @@
 //! The cluster under the tests, and clients of it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
 use ctdb_client::{Client, ClientError};
-use ctdb_harness::{Cluster, require_peer};
+use ctdb_harness::{Binaries, Cluster};
 use ctdb_runtime::{Handle, Runtime};
 
+/// For one question.
 pub const LIMIT: Duration = Duration::from_secs(10);
+/// For a whole test.
+const TEST_LIMIT: Duration = Duration::from_secs(60);
 
-/// Started by the first test, ended after the last one that runs or waits.
-static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
-/// libtdb opens a file once per process, so one test at a time.
-static TURN: Mutex<()> = Mutex::new(());
+pub type Test = fn(Handle, Arc<Cluster>) -> Pin<Box<dyn Future<Output = Result<()>>>>;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn start(binaries: &Binaries) -> Result<Cluster> {
+    let cluster = Cluster::builder()
+        .nodes(3, binaries)
+        // A recovery soon after that of the start is not put off.
+        .tunable("RerecoveryTimeout", 1)
+        .build()?;
+    cluster.start()?;
+    cluster.wait_healthy(Duration::from_secs(60))?;
+    Ok(cluster)
 }
 
-fn shared() -> Option<Arc<Cluster>> {
-    let binaries = require_peer()?;
-    let mut shared = lock(&SHARED);
-    if let Some(cluster) = shared.upgrade() {
-        return Some(cluster);
-    }
-    let cluster = Cluster::builder().nodes(3, &binaries).build().unwrap();
-    cluster.start().unwrap();
-    cluster.wait_healthy(Duration::from_secs(60)).unwrap();
-    let cluster = Arc::new(cluster);
-    *shared = Arc::downgrade(&cluster);
-    Some(cluster)
+/// Runs a test in a thread of its name; whether it passed. What went wrong is on standard error.
+pub fn run(name: &str, test: impl FnOnce() + Send + 'static) -> bool {
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn(test).expect("a thread").join().is_ok()
 }
 
-/// Runs a test in the cluster, within the limit.
-pub fn in_cluster<F: Future<Output = Result<()>>>(test: impl FnOnce(Handle, Arc<Cluster>) -> F) {
-    let Some(cluster) = shared() else { return };
-    let _turn = lock(&TURN);
-    let runtime = Runtime::new().unwrap();
+/// Runs a test on a runtime of its own.
+pub fn within_limit(cluster: Arc<Cluster>, test: Test) {
+    let runtime = Runtime::new().expect("a reactor");
     let handle = runtime.handle();
-    let test = test(handle.clone(), cluster);
-    let result = runtime.block_on(handle.timeout(Duration::from_secs(60), test));
-    result.expect("the test takes less than a minute").unwrap();
+    let result = runtime.block_on(handle.timeout(TEST_LIMIT, test(handle.clone(), cluster)));
+    result
+        .expect("the test takes less than a minute")
+        .expect("every step of the test succeeds");
 }
 
 /// A client of one node.
