@@ -215,6 +215,6 @@ pub fn on_message(d: &Rc<Daemon>, to: Pnn, message: &ReqMessage<'_>) {
     if to == Pnn::CURRENT || to == d.me() {
         services::deliver(d, d.me(), message.srvid, message.data);
     } else {
-        d.send(to, &Packet::ReqMessage(message.clone()), Reqid::NONE);
+        d.send(to, &Packet::ReqMessage(*message), Reqid::NONE);
     }
 }

@@ -70,7 +70,7 @@ fn on_node_control(d: &Rc<Daemon>, header: &Header, control: &ReqControl<'_>) {
 
 fn on_tunnel(d: &Rc<Daemon>, tunnel: &ReqTunnel<'_>) {
     match d.clients.tunnel(tunnel.tunnel_id) {
-        Some(client) => client.send(d, &Packet::Tunnel(tunnel.clone()), Reqid::NONE),
+        Some(client) => client.send(d, &Packet::Tunnel(*tunnel), Reqid::NONE),
         None => log::debug!("Packet for tunnel {:#x} dropped: nobody here serves it", tunnel.tunnel_id.0),
     }
 }

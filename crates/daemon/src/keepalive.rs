@@ -13,7 +13,8 @@ use crate::{Daemon, links, shutdown};
 /// Runs for the life of the daemon.
 pub async fn run(d: Rc<Daemon>) {
     loop {
-        d.rt.sleep(d.tunables.borrow().keepalive_interval()).await;
+        let interval = d.tunables.borrow().keepalive_interval();
+        d.rt.sleep(interval).await;
         tick(&d);
     }
 }
@@ -55,10 +56,10 @@ fn uptime_s(d: &Daemon) -> u32 {
 pub fn on_keepalive(d: &Rc<Daemon>, from: Pnn, keepalive: Option<Keepalive>) {
     d.stats.count(|s| s.keepalive_packets_recv += 1);
     let Some(node) = d.nodes.get(from) else { return };
-    if let Some(k) = keepalive {
-        if node.version.replace(Some(k.version)) != Some(k.version) {
-            send(d, &node); // at once in its own terms
-        }
+    if let Some(k) = keepalive
+        && node.version.replace(Some(k.version)) != Some(k.version)
+    {
+        send(d, &node); // at once in its own terms
     }
     let allow_mixed = d.tunables.borrow().allow_mixed_versions();
     let heard = keepalive.map(|k| (k.version, k.uptime_s));

@@ -24,7 +24,7 @@ impl Stats {
     /// All zero, from `now` on.
     pub fn new(now: WallTime) -> Stats {
         let zero = since(now);
-        Stats { total: RefCell::new(zero.clone()), current: RefCell::new(zero), history: RefCell::default() }
+        Stats { total: RefCell::new(zero), current: RefCell::new(zero), history: RefCell::default() }
     }
 
     /// Changes the same counters in both: `f` must only add.
@@ -41,14 +41,14 @@ impl Stats {
     /// Starts over.
     pub fn reset(&self, now: WallTime) {
         let zero = since(now);
-        *self.total.borrow_mut() = zero.clone();
+        *self.total.borrow_mut() = zero;
         *self.current.borrow_mut() = zero;
         self.history.borrow_mut().clear();
     }
 
     /// As STATISTICS answers; what is not counted but looked up is filled in by the caller.
     pub fn total(&self) -> Statistics {
-        self.total.borrow().clone()
+        *self.total.borrow()
     }
 
     /// As GET_STAT_HISTORY answers: newest first, always [`HISTORY`] entries.
