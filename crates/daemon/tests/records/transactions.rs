@@ -1,6 +1,7 @@
 //! Persistent databases.
 
 use ctdb_daemon::databases::DbKind;
+use ctdb_daemon::recovery::freeze;
 use ctdb_daemon::{attach, commit, health};
 use ctdb_protocol::control::Request;
 use ctdb_protocol::{DbId, LtdbHeader, Pnn, RecBufferWriter, Rsn, SeqnumOf};
@@ -24,6 +25,10 @@ pub const TESTS: &[Test] = &[
     (
         "a client that goes during its commit leaves it to a recovery",
         client_gone,
+    ),
+    (
+        "a transaction that waits when a freeze comes does not write after the thaw",
+        cut_short,
     ),
     ("records stay where they are while a commit runs", held),
     (
@@ -226,5 +231,32 @@ fn unhealthy() {
         health::set_healthy(d, &db);
         drop(db);
         attach::open(d, "a.tdb", PERSISTENT).await.unwrap();
+    });
+}
+
+fn cut_short() {
+    let world = World::new(1);
+    world.run(async {
+        let id = world.attach("test.tdb", PERSISTENT).await;
+        let (d, db) = (world.daemons[0].clone(), world.db(0, id));
+        let holder = world.hold_chain(0, id, b"key").await;
+        let mut client = world.client(0).await;
+        let update = client
+            .send_control(&Request::UpdateRecord(transaction(id, 1).as_buffer()))
+            .await;
+        world
+            .until("it is under way", || {
+                d.stats.total().pending_childwrite_calls == 1
+            })
+            .await;
+        let (freezer, frozen) = (d.clone(), db.clone());
+        let task =
+            d.rt.spawn(async move { freeze::freeze_db(&freezer, &frozen).await });
+        assert_eq!(client.answer_to(update).await.0, 1, "it is not stored");
+        holder.release().await;
+        task.await.unwrap();
+        freeze::thaw_db(&d, &db).await;
+        assert_eq!(world.record(0, id, b"key"), None);
+        assert_eq!(commit_of(&mut client, id, 1).await.0, 0);
     });
 }
