@@ -215,7 +215,6 @@ fn arrive(d: &Rc<Daemon>, db: &Rc<Database>, mut record: Record<'_>, header: &He
                 pending::answer(d, call, -1, b"");
             }
         }
-        // The call stays: it is sent again after the recovery.
         Err(RunError::Store(error)) => {
             if let Some(call) = call {
                 pending::fail(d, call, &error.to_string());

@@ -172,11 +172,10 @@ fn keeper(d: &Rc<Daemon>) -> Result<Rc<Keeper>, HelperError> {
         gone: Notify::new(),
     });
     *d.locks.whole.keeper.borrow_mut() = Some(keeper.clone());
-    let daemon = d.clone();
-    d.rt.spawn_urgent(async move { keep(&daemon, helper, queue, &keeper).await })
+    let (daemon, kept) = (d.clone(), keeper.clone());
+    d.rt.spawn_urgent(async move { keep(&daemon, helper, queue, &kept).await })
         .detach();
-    let kept = d.locks.whole.keeper.borrow().clone();
-    kept.ok_or_else(died)
+    Ok(keeper)
 }
 
 async fn keep(
