@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use ctdb_cluster_tests::demo;
-use ctdb_harness::Binaries;
+use ctdb_harness::{Binaries, Cluster};
 
 #[test]
 fn the_demonstration_ends_well() {
     let mut lines = 0;
-    let told = demo::run(&Binaries::ours().unwrap(), &mut |line| {
+    let nodes = Cluster::builder().nodes(3, &Binaries::ours().unwrap());
+    let told = demo::run(nodes, &mut |line| {
         lines += 1;
         println!("{line}");
     });

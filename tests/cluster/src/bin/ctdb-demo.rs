@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 use ctdb_cluster_tests::demo;
-use ctdb_harness::Binaries;
+use ctdb_harness::{Binaries, Cluster};
 
 fn main() -> ExitCode {
-    let told = Binaries::ours().and_then(|ours| demo::run(&ours, &mut |line| println!("{line}")));
+    let told = Binaries::ours().and_then(|ours| {
+        let nodes = Cluster::builder().nodes(3, &ours);
+        demo::run(nodes, &mut |line| println!("{line}"))
+    });
     match told {
         Ok(times) => {
             println!();
