@@ -231,3 +231,181 @@ impl State {
         self.ended.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ctdb_protocol::packet::{ReplyControl, ReqControl};
+    use ctdb_protocol::{Header, Opcode};
+    use ctdb_runtime::sync::join2;
+    use ctdb_runtime::{Runtime, Stream};
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// Runs a client against a daemon that is a function on the other end of the stream.
+    fn against<D: Future<Output = ()>, C: Future<Output = ()>>(
+        daemon: impl FnOnce(Stream) -> D,
+        test: impl FnOnce(Client) -> C,
+    ) {
+        let runtime = Runtime::new().unwrap();
+        let handle = runtime.handle();
+        let (ours, theirs) = handle.stream_pair().unwrap();
+        let client = Client::over(&handle, ours, "a daemon in this test");
+        let both = join2(daemon(theirs), test(client));
+        runtime.block_on(handle.timeout(LIMIT * 2, both)).unwrap();
+    }
+
+    async fn receive(stream: &Stream) -> Vec<u8> {
+        let mut packet = vec![0; 4];
+        stream.read_exact(&mut packet).await.unwrap();
+        packet.resize(Header::peek_length(&packet).unwrap() as usize, 0);
+        stream.read_exact(&mut packet[4..]).await.unwrap();
+        packet
+    }
+
+    fn control(packet: &[u8]) -> (Header, ReqControl<'_>) {
+        match Packet::decode(packet).unwrap() {
+            (header, Packet::ReqControl(control)) => (header, control),
+            (header, _) => panic!("{header:?}"),
+        }
+    }
+
+    async fn answer(stream: &Stream, reqid: Reqid, status: i32) {
+        let reply = ReplyControl {
+            status,
+            data: b"",
+            error: b"",
+        };
+        let head = PacketHeader::new(Generation(1), Pnn(0), Pnn(0), reqid);
+        let mut out = Vec::new();
+        Packet::ReplyControl(reply).encode(&head, &mut out);
+        stream.write_all(&out).await.unwrap();
+    }
+
+    #[test]
+    fn the_first_packet_is_that_of_upstreams_tool() {
+        // tests/vectors/wire-4.17.12.jsonl, "ctdb tool", GET_PNN
+        let recorded = "4000000042445443010000000000000007000000010000f0ffffffff38ffff7f2300000000000000\
+                        000000000000000000000000000000000000000000000000";
+        against(
+            async |stream| {
+                let packet = receive(&stream).await;
+                let hex: String = packet.iter().map(|byte| format!("{byte:02x}")).collect();
+                assert_eq!(hex, recorded);
+                answer(&stream, control(&packet).0.reqid, 2).await;
+            },
+            async |client| {
+                let answer = client.control(Pnn::CURRENT, &Request::GetPnn, LIMIT).await;
+                assert_eq!(answer.unwrap().status, 2);
+            },
+        );
+    }
+
+    #[test]
+    fn answers_in_another_order_find_their_questions() {
+        against(
+            async |stream| {
+                let (one, two) = (receive(&stream).await, receive(&stream).await);
+                for packet in [&two, &one] {
+                    let (header, _) = control(packet);
+                    answer(&stream, header.reqid, header.destnode.0.cast_signed()).await;
+                }
+            },
+            async |client| {
+                let (one, two) = join2(client.ping(Pnn(1), LIMIT), client.ping(Pnn(2), LIMIT)).await;
+                assert_eq!((one.unwrap(), two.unwrap()), (1, 2));
+            },
+        );
+    }
+
+    #[test]
+    fn an_answer_after_its_deadline_is_thrown_away() {
+        against(
+            async |stream| {
+                let (late, next) = (receive(&stream).await, receive(&stream).await);
+                answer(&stream, control(&late).0.reqid, 1).await;
+                answer(&stream, control(&next).0.reqid, 2).await;
+            },
+            async |client| {
+                let late = client.ping(Pnn(1), Duration::from_millis(1)).await;
+                assert!(matches!(late, Err(ClientError::Timeout { .. })), "{late:?}");
+                assert_eq!(client.ping(Pnn(1), LIMIT).await.unwrap(), 2);
+            },
+        );
+    }
+
+    #[test]
+    fn when_the_daemon_goes_every_request_ends_with_the_reason() {
+        against(
+            async |stream| {
+                receive(&stream).await;
+                receive(&stream).await;
+            },
+            async |client| {
+                let nodes = [Pnn(0), Pnn(1)];
+                for (_, result) in client.control_all(&nodes, &Request::Ping, LIMIT).await {
+                    assert!(
+                        matches!(result, Err(ClientError::Disconnected { .. })),
+                        "{result:?}"
+                    );
+                }
+                client.disconnected().await;
+                assert!(client.is_disconnected());
+                let error = client.control_noreply(Pnn(0), &Request::RecdPing).unwrap_err();
+                let text = error.to_string();
+                assert!(
+                    text.contains("a daemon in this test: closed by the peer"),
+                    "{text}"
+                );
+                assert!(client.flush().await.is_err());
+            },
+        );
+    }
+
+    #[test]
+    fn a_malformed_packet_ends_the_connection_and_an_unknown_one_does_not() {
+        against(
+            async |stream| {
+                let mut packet = receive(&stream).await;
+                let reqid = control(&packet).0.reqid;
+                packet[16] = 77; // the operation
+                stream.write_all(&packet).await.unwrap();
+                answer(&stream, reqid, 0).await;
+                receive(&stream).await;
+                packet[4] = 0; // the magic
+                stream.write_all(&packet).await.unwrap();
+                stream.readable().await; // the end
+            },
+            async |client| {
+                client.ping(Pnn(0), LIMIT).await.unwrap();
+                let error = client.ping(Pnn(0), LIMIT).await.unwrap_err();
+                let text = error.to_string();
+                assert!(text.contains("malformed packet"), "{text}");
+            },
+        );
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_status_and_raw_is_no_error() {
+        against(
+            async |stream| {
+                for _ in 0..2 {
+                    let packet = receive(&stream).await;
+                    let (header, control) = control(&packet);
+                    assert_eq!(control.head.opcode, Opcode::RECD_PING);
+                    answer(&stream, header.reqid, 1).await;
+                }
+            },
+            async |client| {
+                let refused = client.recd_ping(Pnn(0), LIMIT).await.unwrap_err();
+                assert!(
+                    matches!(refused, ClientError::Status { status: 1, .. }),
+                    "{refused:?}"
+                );
+                let raw = client.control_raw(Pnn(0), &Request::RecdPing, LIMIT).await;
+                assert_eq!(raw.unwrap().status, 1);
+            },
+        );
+    }
+}

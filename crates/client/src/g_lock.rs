@@ -5,7 +5,7 @@
 //! library and tool. smbd keeps another one in the same database: upstream's tool takes such a record for one of dead holders and
 //! overwrites it; here it is an error.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ctdb_protocol::{DbFlags, GLock, Pnn, ServerId};
@@ -46,14 +46,14 @@ pub async fn attach(client: &Client) -> Result<Database, ClientError> {
     Database::attach(client, DATABASE, DbKind::Volatile, DbFlags::empty()).await
 }
 
-/// An owner on this node, for work on `task_id` (upstream: the database of a transaction). The first one of a thread is
-/// what upstream's library makes; further ones differ in bits that it leaves 0, so that two tasks of a process are two owners.
+/// An owner on this node, for work on `task_id` (upstream: the database of a transaction). The first one of a process is
+/// what upstream's library makes; further ones differ in bits that it leaves 0, so that two tasks of one are two owners.
 pub fn new_owner(client: &Client, task_id: u32) -> ServerId {
-    thread_local! { static OWNERS: Cell<u32> = const { Cell::new(0) } }
+    static OWNERS: AtomicU32 = AtomicU32::new(0);
     /// Process ids have at most 22 bits.
     const COUNTER_SHIFT: u32 = 22;
 
-    let count = OWNERS.with(|owners| owners.replace(owners.get().wrapping_add(1)));
+    let count = OWNERS.fetch_add(1, Ordering::Relaxed);
     let pid = client.handle().pid();
     ServerId {
         pid: pid.into(),

@@ -28,6 +28,7 @@ mod messages;
 mod record;
 mod requests;
 mod transaction;
+mod traverse;
 
 pub use client::Client;
 pub use control::{ControlAnswer, NO_TIMEOUT};

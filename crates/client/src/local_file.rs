@@ -109,6 +109,7 @@ impl Drop for LocalFile {
 }
 
 /// A locked chain. The lock goes before the turn.
+#[must_use = "the chain is unlocked when this is dropped"]
 pub(crate) struct Locked {
     _lock: ChainLock,
     _turn: Turn,
@@ -142,5 +143,107 @@ async fn keep_trying(
         }
         handle.sleep(pause).await;
         pause = (pause * 2).min(RETRY_LAST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::cell::Cell;
+
+    use ctdb_runtime::Runtime;
+
+    fn new_file(dir: &Path) -> PathBuf {
+        let path = dir.join("a.tdb.0");
+        let options = OpenOptions {
+            create: true,
+            ..OpenOptions::default()
+        };
+        drop(Tdb::open(&path, &options).unwrap());
+        path
+    }
+
+    #[test]
+    fn all_who_open_a_file_share_it_until_the_last_is_gone_or_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = new_file(dir.path());
+        let open = || LocalFile::open(&path, TdbFlags::empty()).unwrap();
+        let (one, two) = (open(), open());
+        assert!(Rc::ptr_eq(&one, &two));
+        drop((one, two));
+        assert!(OPEN.with_borrow(|open| open.is_empty()));
+        let old = open();
+        LocalFile::forget(&path);
+        std::fs::remove_file(&path).unwrap();
+        new_file(dir.path());
+        let new = open();
+        assert!(!Rc::ptr_eq(&old, &new));
+        drop(old);
+        assert!(Rc::ptr_eq(&new, &open()));
+    }
+
+    #[test]
+    fn a_missing_file_is_not_created() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none");
+        assert!(LocalFile::open(&path, TdbFlags::empty()).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn tasks_of_a_process_have_a_chain_one_after_the_other_and_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = new_file(dir.path());
+        let runtime = Runtime::new().unwrap();
+        let handle = runtime.handle();
+        let file = LocalFile::open(&path, TdbFlags::empty()).unwrap();
+        let inside = Rc::new(Cell::new(false));
+        let tasks: Vec<_> = (0..5)
+            .map(|_| {
+                let (file, handle, inside) = (file.clone(), handle.clone(), inside.clone());
+                handle.clone().spawn(async move {
+                    let locked = file.lock(&handle, b"key").await.unwrap();
+                    assert!(!inside.replace(true));
+                    handle.yield_now().await;
+                    inside.set(false);
+                    drop(locked);
+                })
+            })
+            .collect();
+        runtime.block_on(async {
+            for task in tasks {
+                task.await;
+            }
+        });
+        assert!(file.turns.borrow().is_empty());
+    }
+
+    #[test]
+    fn the_loop_goes_on_while_another_process_has_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = new_file(dir.path());
+        let runtime = Runtime::new().unwrap();
+        let handle = runtime.handle();
+        let file = LocalFile::open(&path, TdbFlags::empty()).unwrap();
+        let held_elsewhere = Rc::new(Cell::new(true));
+        let lets_go = {
+            let (handle, held_elsewhere) = (handle.clone(), held_elsewhere.clone());
+            handle.clone().spawn(async move {
+                handle.sleep(Duration::from_millis(20)).await;
+                held_elsewhere.set(false);
+            })
+        };
+        let tries = Cell::new(0);
+        let locked = keep_trying(&handle, || {
+            tries.set(tries.get() + 1);
+            if held_elsewhere.get() {
+                return Ok(None);
+            }
+            file.tdb().try_lock_chain(b"key")
+        });
+        drop(runtime.block_on(locked).unwrap());
+        runtime.block_on(lets_go);
+        assert!((2..20).contains(&tries.get()), "{} tries", tries.get());
     }
 }

@@ -36,6 +36,7 @@ fn usable(header: &LtdbHeader, me: Pnn, access: Access) -> bool {
 ///
 /// The lock is that of the whole chain: a task that waits for a second record while it has one may wait for itself. And the record
 /// cannot leave the node meanwhile, so be quick.
+#[must_use = "the record is unlocked when this is dropped"]
 pub struct RecordHandle {
     db: Database,
     key: Box<[u8]>,

@@ -1,11 +1,11 @@
-use anyhow::Result;
-use ctdb_harness::Cluster;
-use ctdb_runtime::Handle;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use ctdb_client::{Client, ClientError, Database, DbKind};
+use ctdb_harness::Cluster;
 use ctdb_protocol::{ControlFlags, DbFlags, EchoData, Opcode, Pnn, RecMode, Reply, Request, Runstate};
+use ctdb_runtime::Handle;
 use ctdb_tdb::TdbFlags;
 
 use super::cluster::{LIMIT, client};

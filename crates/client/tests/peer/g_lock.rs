@@ -1,14 +1,13 @@
-use anyhow::Result;
-use ctdb_harness::Cluster;
-use ctdb_runtime::Handle;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use ctdb_client::ClientError;
 use ctdb_client::g_lock::{self, LockType};
-use ctdb_runtime::Runtime;
+use ctdb_harness::Cluster;
+use ctdb_runtime::{Handle, Runtime};
 
 use super::cluster::client;
 

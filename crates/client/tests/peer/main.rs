@@ -8,6 +8,9 @@ mod controls;
 mod g_lock;
 mod messages;
 mod records;
+#[path = "../../examples/tour.rs"]
+#[expect(dead_code, reason = "its main is that of the example")]
+mod tour;
 mod transactions;
 
 use std::process::ExitCode;
@@ -48,6 +51,7 @@ const TESTS: &[(&str, Test)] = tests! {
         tasks_of_one_process_have_a_record_in_turn,
         a_read_only_copy_may_be_read_but_not_changed,
         a_walk_over_the_local_copy_shows_every_record,
+        a_walk_over_the_cluster_shows_each_record_once_and_deleted_ones_if_asked,
         records_of_persistent_databases_and_records_without_key_cannot_be_locked,
     }
     g_lock {
@@ -57,6 +61,7 @@ const TESTS: &[(&str, Test)] = tests! {
         a_record_of_smbd_is_left_alone,
     }
     transactions {
+        the_tour_of_the_example_goes_to_its_end,
         a_commit_is_on_all_nodes_and_counts_the_sequence_number,
         debians_tool_and_our_client_see_each_others_commits,
         a_cancelled_dropped_or_empty_transaction_changes_nothing_and_unlocks,
@@ -73,7 +78,8 @@ fn main() -> ExitCode {
         .collect();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|part| name.contains(part.as_str()));
     let tests: Vec<_> = TESTS.iter().filter(|(name, _)| wanted(name)).collect();
-    println!("running {} tests", tests.len());
+    let count = tests.len();
+    println!("running {count} tests");
     let mut failed = 0;
     match peer() {
         Err(error) => {
@@ -81,7 +87,7 @@ fn main() -> ExitCode {
             let reason = format!("{error:#}");
             for (name, _) in &tests {
                 let reason = reason.clone();
-                failed += u32::from(!run(name, move || skip(&reason)));
+                failed += usize::from(!run(name, move || skip(&reason)));
             }
         }
         Ok(_) if tests.is_empty() => {}
@@ -95,14 +101,18 @@ fn main() -> ExitCode {
                     "test {name} ... {verdict} ({:.2} s)",
                     began.elapsed().as_secs_f64()
                 );
-                failed += u32::from(!passed);
+                failed += usize::from(!passed);
             }
             if failed > 0 {
                 println!("{}", cluster.log_tails(40));
             }
         }
     }
-    println!("test result: {failed} failed");
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "test result: {verdict}. {} passed; {failed} failed; 0 ignored",
+        count - failed
+    );
     if failed == 0 {
         ExitCode::SUCCESS
     } else {

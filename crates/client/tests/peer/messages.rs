@@ -1,12 +1,12 @@
-use anyhow::Result;
-use ctdb_harness::Cluster;
-use ctdb_runtime::Handle;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use anyhow::Result;
 use ctdb_client::Client;
+use ctdb_harness::Cluster;
 use ctdb_protocol::{Pnn, Srvid};
+use ctdb_runtime::Handle;
 use ctdb_runtime::sync::{Receiver, unbounded};
 
 use super::cluster::{LIMIT, client};

@@ -1,12 +1,14 @@
-use anyhow::Result;
-use ctdb_harness::Cluster;
-use ctdb_runtime::Handle;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use anyhow::Result;
 use ctdb_client::{Access, ClientError, Database, DbKind};
-use ctdb_protocol::{DbFlags, Pnn};
+use ctdb_harness::Cluster;
+use ctdb_protocol::{DbFlags, LtdbHeader, Pnn};
+use ctdb_runtime::Handle;
 
 use super::cluster::client;
 
@@ -148,5 +150,43 @@ pub async fn records_of_persistent_databases_and_records_without_key_cannot_be_l
     let v = Database::attach(&c, "moves.tdb", DbKind::Volatile, DbFlags::empty()).await?;
     let error = v.fetch_lock(b"", Access::Write).await.err();
     assert!(matches!(error, Some(ClientError::InvalidUse(_))), "{error:?}");
+    Ok(())
+}
+
+pub async fn a_walk_over_the_cluster_shows_each_record_once_and_deleted_ones_if_asked(
+    handle: Handle,
+    cluster: Arc<Cluster>,
+) -> Result<()> {
+    let mut databases = Vec::new();
+    for node in 0..3 {
+        let c = client(&handle, &cluster, node).await?;
+        databases.push(Database::attach(&c, "cluster_walk.tdb", DbKind::Volatile, DbFlags::empty()).await?);
+    }
+    for number in 0..30u8 {
+        let db = &databases[usize::from(number % 3)];
+        db.fetch_lock(&[number], Access::Write).await?.store(b"value")?;
+    }
+    databases[2]
+        .fetch_lock(&[2], Access::Write)
+        .await?
+        .delete()
+        .await?;
+    for (deleted_too, expected) in [(false, 29), (true, 30)] {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let visit = {
+            let seen = seen.clone();
+            move |key: &[u8], header: LtdbHeader, _: &[u8]| seen.borrow_mut().push((key[0], header.dmaster.0))
+        };
+        let c = databases[0].client();
+        let shown = c.traverse(databases[0].id(), deleted_too, visit).await?;
+        let mut seen = seen.take();
+        seen.sort_unstable();
+        assert_eq!((shown, seen.len()), (expected, expected));
+        assert!(
+            seen.iter().all(|&(key, dmaster)| u32::from(key % 3) == dmaster),
+            "{seen:?}"
+        );
+        assert_eq!(seen.iter().any(|&(key, _)| key == 2), deleted_too);
+    }
     Ok(())
 }

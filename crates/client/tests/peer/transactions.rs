@@ -1,9 +1,10 @@
+use std::sync::Arc;
+
 use anyhow::Result;
 use ctdb_client::{Client, ClientError, Database, DbKind, Transaction, g_lock};
 use ctdb_harness::Cluster;
 use ctdb_protocol::{DbFlags, Pnn, RecMode, Rsn};
 use ctdb_runtime::Handle;
-use std::sync::Arc;
 
 use super::cluster::{LIMIT, client};
 
@@ -155,5 +156,12 @@ pub async fn a_volatile_database_has_no_transactions(handle: Handle, cluster: Ar
     let db = attach(&c, "moves.tdb", DbKind::Volatile).await?;
     let started = Transaction::start(&db, false).await;
     assert!(matches!(started.err(), Some(ClientError::InvalidUse(_))));
+    Ok(())
+}
+
+pub async fn the_tour_of_the_example_goes_to_its_end(handle: Handle, cluster: Arc<Cluster>) -> Result<()> {
+    for node in cluster.nodes() {
+        crate::tour::tour(&handle, &node.socket()).await?;
+    }
     Ok(())
 }
