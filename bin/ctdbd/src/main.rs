@@ -28,7 +28,11 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(1)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match run(&options) {
@@ -113,11 +117,19 @@ fn load_config(paths: &Paths) -> anyhow::Result<Config> {
 }
 
 fn lines(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    findings
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn set_up_logging(options: &Options, config: &Config) -> anyhow::Result<()> {
-    let location = if options.interactive { Location::Stderr } else { config.logging.location.clone() };
+    let location = if options.interactive {
+        Location::Stderr
+    } else {
+        config.logging.location.clone()
+    };
     ctdb_logging::init("ctdbd", &location, config.logging.level).context("setting up the log")?;
     if !location.is_syslog() && !options.interactive {
         log::debug!("Logging to {location}");
@@ -179,10 +191,18 @@ fn load_nodes(config: &Config, paths: &Paths) -> anyhow::Result<NodesFile> {
             other => anyhow!(other),
         }),
         NodesSource::Command(words) => {
-            let (program, args) = words.split_first().context("[cluster] nodes list: the command is empty")?;
-            let output = Command::new(program).args(args).output().with_context(|| format!("running {program}"))?;
+            let (program, args) = words
+                .split_first()
+                .context("[cluster] nodes list: the command is empty")?;
+            let output = Command::new(program)
+                .args(args)
+                .output()
+                .with_context(|| format!("running {program}"))?;
             if !output.status.success() {
-                return Err(anyhow!("nodes list command {program} ended with {}", output.status));
+                return Err(anyhow!(
+                    "nodes list command {program} ended with {}",
+                    output.status
+                ));
             }
             NodesFile::parse(&source.label(), &output.stdout, ctdb_conf::cluster_port()).map_err(refused)
         }
@@ -191,10 +211,13 @@ fn load_nodes(config: &Config, paths: &Paths) -> anyhow::Result<NodesFile> {
 
 /// Tests may claim another version.
 fn fixed_version() -> anyhow::Result<Option<Version>> {
-    let Ok(text) = std::env::var("CTDB_TEST_SAMBA_VERSION") else { return Ok(None) };
+    let Ok(text) = std::env::var("CTDB_TEST_SAMBA_VERSION") else {
+        return Ok(None);
+    };
     let digits = text.strip_prefix("0x");
     let number = digits.map_or_else(|| text.parse(), |hex| u32::from_str_radix(hex, 16));
-    let number =
-        number.with_context(|| format!("CTDB_TEST_SAMBA_VERSION: found \"{text}\", expected a number like 0x00040011"))?;
+    let number = number.with_context(|| {
+        format!("CTDB_TEST_SAMBA_VERSION: found \"{text}\", expected a number like 0x00040011")
+    })?;
     Ok(Some(Version(number)))
 }

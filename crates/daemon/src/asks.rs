@@ -12,9 +12,9 @@ use ctdb_protocol::{ClientId, ControlFlags, Pnn, Reqid};
 use ctdb_runtime::Instant;
 use ctdb_runtime::sync::{OneshotReceiver, oneshot};
 
+use crate::Daemon;
 use crate::control::{self, Asked};
 use crate::responder::Responder;
-use crate::Daemon;
 
 /// What a control was answered, whatever the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,11 @@ pub struct Answered {
 
 impl Answered {
     fn failed(text: &str) -> Answered {
-        Answered { status: -1, data: Vec::new(), text: text.to_owned() }
+        Answered {
+            status: -1,
+            data: Vec::new(),
+            text: text.to_owned(),
+        }
     }
 }
 
@@ -76,7 +80,11 @@ impl Asks {
 
     fn take_where(&self, which: impl Fn(&Ask) -> bool) -> Vec<Ask> {
         let mut pending = self.pending.borrow_mut();
-        let numbers: Vec<u32> = pending.iter().filter(|(_, a)| which(a)).map(|(n, _)| *n).collect();
+        let numbers: Vec<u32> = pending
+            .iter()
+            .filter(|(_, a)| which(a))
+            .map(|(n, _)| *n)
+            .collect();
         numbers.iter().filter_map(|n| pending.remove(n)).collect()
     }
 }
@@ -161,9 +169,20 @@ impl Daemon {
             return self.wait_answer(receiver, limit, to).await;
         }
         let reqid = self.asks.next_reqid();
-        self.asks.add(reqid, Ask { to, answer, deadline: None });
+        self.asks.add(
+            reqid,
+            Ask {
+                to,
+                answer,
+                deadline: None,
+            },
+        );
         let _forget = Forget(&self.asks, reqid);
-        self.send(to, &Packet::ReqControl(own_control(request, &data, ControlFlags::empty())), reqid);
+        self.send(
+            to,
+            &Packet::ReqControl(own_control(request, &data, ControlFlags::empty())),
+            reqid,
+        );
         self.wait_answer(receiver, limit, to).await
     }
 
@@ -189,5 +208,7 @@ impl Daemon {
 }
 
 fn own_control<'a>(request: &Request<'_>, data: &'a [u8], flags: ControlFlags) -> ReqControl<'a> {
-    ControlHead::new(request.opcode()).with_flags(flags).with_data(data)
+    ControlHead::new(request.opcode())
+        .with_flags(flags)
+        .with_data(data)
 }

@@ -47,7 +47,8 @@ impl Client {
         if queued > d.tunables.borrow().max_queue_drop_msg() as usize {
             log::error!(
                 "Client {} (pid {}) does not read: {queued} packets wait for it (MaxQueueDropMsg): closed",
-                self.id, self.pid
+                self.id,
+                self.pid
             );
             self.close("it does not read its messages");
             return;
@@ -57,7 +58,10 @@ impl Client {
 
     /// Packets that wait to be read by the client.
     pub fn queued_packets(&self) -> usize {
-        self.connection.borrow().as_ref().map_or(0, |c| c.queued_packets())
+        self.connection
+            .borrow()
+            .as_ref()
+            .map_or(0, |c| c.queued_packets())
     }
 
     /// For bulk data: what is queued can be waited for.
@@ -93,7 +97,12 @@ impl Clients {
 
     /// Every connection of a process.
     pub fn of_pid(&self, pid: i32) -> Vec<Rc<Client>> {
-        self.by_id.borrow().values().filter(|c| c.pid == pid).cloned().collect()
+        self.by_id
+            .borrow()
+            .values()
+            .filter(|c| c.pid == pid)
+            .cloned()
+            .collect()
     }
 
     /// Registers a tunnel; false when somebody serves it already.
@@ -152,7 +161,11 @@ fn start(d: &Rc<Daemon>, stream: Stream) {
     let (on_packet, on_close) = (d.clone(), d.clone());
     let (reader, closer) = (client.clone(), client.clone());
     // The recovery daemon steers the cluster: it is served before record traffic.
-    let class = if d.recoverd.is_pid(pid) { Class::Urgent } else { Class::Normal };
+    let class = if d.recoverd.is_pid(pid) {
+        Class::Urgent
+    } else {
+        Class::Normal
+    };
     let connection = Connection::start(
         &d.rt,
         stream,
@@ -188,7 +201,8 @@ fn gone(d: &Rc<Daemon>, client: &Rc<Client>, why: &str) {
     if in_commit || client.persistent_updates.get() > 0 {
         log::warn!(
             "Client {} (pid {}) went away in the middle of a persistent transaction: a recovery will settle it",
-            client.id, client.pid
+            client.id,
+            client.pid
         );
         crate::recovery::mode::want_recovery(d, "a client was lost during a persistent transaction");
     }

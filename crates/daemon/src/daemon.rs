@@ -85,7 +85,10 @@ impl Daemon {
     /// A child to be, with the environment that children of the daemon get.
     pub fn program(&self, path: impl AsRef<Path>) -> Program {
         let program = Program::new(path);
-        self.settings.child_env.iter().fold(program, |program, (name, value)| program.env(name, value))
+        self.settings
+            .child_env
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value))
     }
 
     /// Starts a task for the life of the daemon that only needs it.
@@ -94,7 +97,10 @@ impl Daemon {
     }
 
     /// The same, served before record traffic.
-    pub fn spawn_urgent<F: Future<Output = ()> + 'static>(self: &Rc<Self>, task: impl FnOnce(Rc<Daemon>) -> F) {
+    pub fn spawn_urgent<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        task: impl FnOnce(Rc<Daemon>) -> F,
+    ) {
         self.rt.spawn_urgent(task(self.clone())).detach();
     }
 }

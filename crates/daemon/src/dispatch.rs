@@ -25,7 +25,11 @@ pub fn on_node_packet(d: &Rc<Daemon>, node: &Rc<Node>, bytes: &[u8]) -> Result<(
         sender.heard.set(sender.heard.get().saturating_add(1));
     }
     if header.destnode != d.me() {
-        log::error!("Packet from node {} is meant for node {}: dropped", node.pnn, header.destnode);
+        log::error!(
+            "Packet from node {} is meant for node {}: dropped",
+            node.pnn,
+            header.destnode
+        );
         return Ok(());
     }
     handle(d, &header, packet, bytes);
@@ -36,7 +40,9 @@ pub fn on_node_packet(d: &Rc<Daemon>, node: &Rc<Node>, bytes: &[u8]) -> Result<(
 pub fn on_packet(d: &Rc<Daemon>, bytes: &[u8]) {
     match Packet::decode(bytes) {
         Ok((header, packet)) => handle(d, &header, packet, bytes),
-        Err(error) => log::error!("Packet of this node to itself is malformed (a defect of this program): {error}"),
+        Err(error) => {
+            log::error!("Packet of this node to itself is malformed (a defect of this program): {error}")
+        }
     }
 }
 
@@ -71,7 +77,10 @@ fn on_node_control(d: &Rc<Daemon>, header: &Header, control: &ReqControl<'_>) {
 fn on_tunnel(d: &Rc<Daemon>, tunnel: &ReqTunnel<'_>) {
     match d.clients.tunnel(tunnel.tunnel_id) {
         Some(client) => client.send(d, &Packet::Tunnel(*tunnel), Reqid::NONE),
-        None => log::debug!("Packet for tunnel {:#x} dropped: nobody here serves it", tunnel.tunnel_id.0),
+        None => log::debug!(
+            "Packet for tunnel {:#x} dropped: nobody here serves it",
+            tunnel.tunnel_id.0
+        ),
     }
 }
 
@@ -85,14 +94,20 @@ fn belongs_to_a_generation(operation: Operation) -> bool {
 
 fn in_our_generation(d: &Daemon, header: &Header) -> bool {
     if d.nodes.own_flags().contains(NodeFlags::BANNED) {
-        log::debug!("{} from node {} dropped: this node is banned", header.operation, header.srcnode);
+        log::debug!(
+            "{} from node {} dropped: this node is banned",
+            header.operation,
+            header.srcnode
+        );
         return false;
     }
     let ours = d.state.generation();
     if header.generation != ours {
         log::trace!(
             "{} from node {} dropped: its generation is {}, ours {ours}",
-            header.operation, header.srcnode, header.generation
+            header.operation,
+            header.srcnode,
+            header.generation
         );
         return false;
     }
@@ -104,7 +119,11 @@ pub fn on_client_packet(d: &Rc<Daemon>, client: &Rc<Client>, bytes: &[u8]) {
     let (header, packet) = match Packet::decode(bytes) {
         Ok(decoded) => decoded,
         Err(error) => {
-            log::error!("Packet of client {} (pid {}) dropped: {error}", client.id, client.pid);
+            log::error!(
+                "Packet of client {} (pid {}) dropped: {error}",
+                client.id,
+                client.pid
+            );
             return;
         }
     };
@@ -124,7 +143,9 @@ pub fn on_client_packet(d: &Rc<Daemon>, client: &Rc<Client>, bytes: &[u8]) {
         }
         _ => log::error!(
             "{} from client {} (pid {}) dropped: clients don't send these",
-            header.operation, client.id, client.pid
+            header.operation,
+            client.id,
+            client.pid
         ),
     }
 }
@@ -135,20 +156,38 @@ fn on_client_call(d: &Rc<Daemon>, client: &Rc<Client>, reqid: Reqid, call: &ReqC
 }
 
 fn on_client_control(d: &Rc<Daemon>, client: &Rc<Client>, header: &Header, control: &ReqControl<'_>) {
-    let to = if header.destnode == Pnn::CURRENT { d.me() } else { header.destnode };
+    let to = if header.destnode == Pnn::CURRENT {
+        d.me()
+    } else {
+        header.destnode
+    };
     if to.is_broadcast() {
         if control.wants_reply() {
             log::error!(
                 "{} from client {} (pid {}) to {to} dropped: only a control without reply can go to several nodes",
-                control.head.opcode, client.id, client.pid
+                control.head.opcode,
+                client.id,
+                client.pid
             );
             return;
         }
-        d.send(to, &Packet::ReqControl(control.on_behalf_of(client.id)), header.reqid);
+        d.send(
+            to,
+            &Packet::ReqControl(control.on_behalf_of(client.id)),
+            header.reqid,
+        );
         return;
     }
     if to != d.me() && d.nodes.get(to).is_some_and(|n| n.is_connected()) {
-        asks::forward(d, &Forward { to, client: client.id, reqid: header.reqid, control });
+        asks::forward(
+            d,
+            &Forward {
+                to,
+                client: client.id,
+                reqid: header.reqid,
+                control,
+            },
+        );
         return;
     }
     let answer = if control.wants_reply() {

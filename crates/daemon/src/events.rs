@@ -75,7 +75,10 @@ impl Event {
 
     /// A script that hangs must not keep a recovery or an address from going on.
     fn timeout_is_success(self) -> bool {
-        matches!(self, Event::StartRecovery | Event::Recovered | Event::TakeIp | Event::ReleaseIp)
+        matches!(
+            self,
+            Event::StartRecovery | Event::Recovered | Event::TakeIp | Event::ReleaseIp
+        )
     }
 }
 
@@ -129,18 +132,23 @@ pub async fn start(d: &Rc<Daemon>) -> anyhow::Result<()> {
     let mut program = d.program(&path).arg("-P").arg(d.rt.pid().to_string()).arg("-S");
     let ready = program.pipe_from_child();
     program = program.arg_pipe(ready);
-    let mut child = d
-        .rt
-        .spawn_program(program)
-        .with_context(|| format!("starting the event daemon {}", path.display()))?;
+    let mut child =
+        d.rt.spawn_program(program)
+            .with_context(|| format!("starting the event daemon {}", path.display()))?;
     *d.events.child.borrow_mut() = Some(child.pid());
     let pipe = child.take_pipe(ready).context("the event daemon's ready pipe")?;
     let mut word = [0u8; 4];
     match d.rt.timeout(READY_LIMIT, pipe.read_exact(&mut word)).await {
         Ok(Ok(())) if word == [0; 4] => {}
-        Ok(Ok(())) => bail!("the event daemon {} reports an error at its start", path.display()),
+        Ok(Ok(())) => bail!(
+            "the event daemon {} reports an error at its start",
+            path.display()
+        ),
         Ok(Err(error)) => bail!("the event daemon {} ended at its start: {error}", path.display()),
-        Err(_) => bail!("the event daemon {} is not ready after {READY_LIMIT:?}", path.display()),
+        Err(_) => bail!(
+            "the event daemon {} is not ready after {READY_LIMIT:?}",
+            path.display()
+        ),
     }
     d.spawn(|d| watch(d, child));
     Ok(())
@@ -196,7 +204,9 @@ pub async fn run(d: &Rc<Daemon>, event: Event, args: &str) -> EventOutcome {
             log::error!("Event {event} took longer than {limit:?} (EventScriptTimeout); going on without it");
             return EventOutcome::Ok;
         }
-        other => log::error!("Event {event} {args} ended with {other:?}; `ctdb event status legacy {event}` tells more"),
+        other => log::error!(
+            "Event {event} {args} ended with {other:?}; `ctdb event status legacy {event}` tells more"
+        ),
     }
     outcome
 }
@@ -223,7 +233,10 @@ pub fn notify(d: &Rc<Daemon>, what: &str) {
     if !ctdb_runtime::sys::is_executable(&script) {
         return;
     }
-    match d.rt.spawn_program(d.program(&script).arg(what).new_process_group()) {
+    match d
+        .rt
+        .spawn_program(d.program(&script).arg(what).new_process_group())
+    {
         Ok(mut child) => {
             let what = what.to_owned();
             d.spawn(|_| async move {

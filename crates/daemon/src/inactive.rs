@@ -7,9 +7,9 @@ use std::time::Duration;
 use ctdb_protocol::{NodeFlags, RecMode};
 use ctdb_runtime::{Instant, Task};
 
+use crate::Daemon;
 use crate::notice::{self, Change};
 use crate::recovery::freeze;
-use crate::Daemon;
 
 /// The ban of this node, while there is one.
 #[derive(Default)]
@@ -27,12 +27,18 @@ struct Ban {
 impl Bans {
     /// Seconds of the ban that was given, 0 when there is none (what GET_BAN_STATE answers).
     pub fn length_s(&self) -> u32 {
-        self.running.borrow().as_ref().map_or(0, |b| b.length.as_secs().min(u64::from(u32::MAX)) as u32)
+        self.running
+            .borrow()
+            .as_ref()
+            .map_or(0, |b| b.length.as_secs().min(u64::from(u32::MAX)) as u32)
     }
 
     /// Time until the ban ends.
     pub fn left(&self, now: Instant) -> Option<Duration> {
-        self.running.borrow().as_ref().map(|b| b.ends.saturating_since(now))
+        self.running
+            .borrow()
+            .as_ref()
+            .map(|b| b.ends.saturating_since(now))
     }
 }
 
@@ -47,12 +53,22 @@ pub fn set_ban(d: &Rc<Daemon>, length: Duration) {
         return;
     }
     if !d.tunables.borrow().enable_bans() {
-        log::error!("A ban of {} s for this node is ignored: tunable EnableBans is 0", length.as_secs());
+        log::error!(
+            "A ban of {} s for this node is ignored: tunable EnableBans is 0",
+            length.as_secs()
+        );
         return;
     }
-    log::error!("This node is banned for {} s; `ctdb unban` ends it earlier", length.as_secs());
+    log::error!(
+        "This node is banned for {} s; `ctdb unban` ends it earlier",
+        length.as_secs()
+    );
     let timer = d.rt.spawn(ban_over(d.clone(), length));
-    *d.bans.running.borrow_mut() = Some(Ban { length, ends: d.rt.now() + length, _timer: timer });
+    *d.bans.running.borrow_mut() = Some(Ban {
+        length,
+        ends: d.rt.now() + length,
+        _timer: timer,
+    });
     let already = has(d, NodeFlags::BANNED);
     change_own(d, |f| f | NodeFlags::BANNED);
     if !already {

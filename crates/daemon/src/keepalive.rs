@@ -30,11 +30,19 @@ fn tick(d: &Rc<Daemon>) {
         if !node.is_connected() {
             continue;
         }
-        node.silent_ticks.set(if heard == 0 { node.silent_ticks.get() + 1 } else { 0 });
+        node.silent_ticks.set(if heard == 0 {
+            node.silent_ticks.get() + 1
+        } else {
+            0
+        });
         send(d, &node);
         if node.silent_ticks.get() >= limit {
             let waited = d.tunables.borrow().keepalive_interval() * limit;
-            links::node_dead(d, &node, &format!("nothing heard for {waited:?} (KeepaliveInterval x KeepaliveLimit)"));
+            links::node_dead(
+                d,
+                &node,
+                &format!("nothing heard for {waited:?} (KeepaliveInterval x KeepaliveLimit)"),
+            );
         }
     }
 }
@@ -66,7 +74,10 @@ pub fn on_keepalive(d: &Rc<Daemon>, from: Pnn, keepalive: Option<Keepalive>) {
     match version::judge(heard, uptime_s(d), d.settings.fixed_version, allow_mixed) {
         Verdict::Stay => {}
         Verdict::PeerLeaves => {
-            log::error!("Node {from} announces version {:?}, which does not go with ours: it will leave", heard);
+            log::error!(
+                "Node {from} announces version {:?}, which does not go with ours: it will leave",
+                heard
+            );
         }
         Verdict::Leave | Verdict::LeaveAncientPeer => {
             log::error!(

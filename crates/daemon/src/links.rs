@@ -40,7 +40,11 @@ async fn connect(d: Rc<Daemon>, node: Rc<Node>) {
         let attempt = d.rt.connect_tcp(Some(d.settings.ip()), node.address);
         match d.rt.timeout(CONNECT_LIMIT, attempt).await {
             Ok(Ok(stream)) => return outgoing_up(&d, &node, stream),
-            Ok(Err(error)) => log::trace!("Node {} at {} is not to be reached: {error}", node.pnn, node.address),
+            Ok(Err(error)) => log::trace!(
+                "Node {} at {} is not to be reached: {error}",
+                node.pnn,
+                node.address
+            ),
             Err(_) => log::trace!("Node {} at {} does not answer", node.pnn, node.address),
         }
         d.rt.sleep(pause).await;
@@ -81,14 +85,19 @@ pub async fn accept(d: Rc<Daemon>, listener: Listener) {
 }
 
 fn incoming(d: &Rc<Daemon>, stream: Stream) {
-    let Some(from) = stream.peer_addr().map(|a| a.ip()) else { return };
+    let Some(from) = stream.peer_addr().map(|a| a.ip()) else {
+        return;
+    };
     let Some(node) = d.nodes.by_address(from).filter(|n| n.pnn != d.me()) else {
         log::error!("Connection from {from} refused: no node of the nodes file has this address");
         return;
     };
     if node.incoming.borrow().is_some() {
         // Closing it makes the peer start over; by then the old link's end has been seen.
-        log::debug!("Second connection from node {} refused: the first is still open", node.pnn);
+        log::debug!(
+            "Second connection from node {} refused: the first is still open",
+            node.pnn
+        );
         return;
     }
     let (on_packet, on_close) = (d.clone(), d.clone());
@@ -119,7 +128,8 @@ fn check_connected(d: &Rc<Daemon>, node: &Rc<Node>) {
     if !both || !node.flags.get().contains(NodeFlags::DISCONNECTED) {
         return;
     }
-    node.flags.set((node.flags.get() - NodeFlags::DISCONNECTED) | NodeFlags::UNHEALTHY);
+    node.flags
+        .set((node.flags.get() - NodeFlags::DISCONNECTED) | NodeFlags::UNHEALTHY);
     node.silent_ticks.set(0);
     log::info!("Node {} ({}) is connected", node.pnn, node.address);
     keepalive::send(d, node);
@@ -137,7 +147,8 @@ pub fn node_dead(d: &Rc<Daemon>, node: &Rc<Node>, why: &str) {
     node.version.set(None);
     if node.is_connected() {
         log::warn!("Node {} ({}) is dead: {why}", node.pnn, node.address);
-        node.flags.set(node.flags.get() | NodeFlags::DISCONNECTED | NodeFlags::UNHEALTHY);
+        node.flags
+            .set(node.flags.get() | NodeFlags::DISCONNECTED | NodeFlags::UNHEALTHY);
         asks::fail_node(d, node.pnn);
         calls::node_gone(d, node.pnn);
         commit::node_gone(d, node.pnn);

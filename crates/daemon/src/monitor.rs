@@ -35,7 +35,9 @@ pub async fn run(d: Rc<Daemon>) {
                 if timeouts >= d.tunables.borrow().monitor_timeout_count() {
                     interval = judge(&d, false, interval);
                 } else {
-                    log::warn!("The monitor event timed out {timeouts} times in a row; health stays as it is");
+                    log::warn!(
+                        "The monitor event timed out {timeouts} times in a row; health stays as it is"
+                    );
                 }
             }
             outcome => {
@@ -66,7 +68,11 @@ fn judge(d: &Rc<Daemon>, healthy: bool, interval: Duration) -> Duration {
     if healthy != old.contains(NodeFlags::UNHEALTHY) {
         return interval;
     }
-    let new = if healthy { old - NodeFlags::UNHEALTHY } else { old | NodeFlags::UNHEALTHY };
+    let new = if healthy {
+        old - NodeFlags::UNHEALTHY
+    } else {
+        old | NodeFlags::UNHEALTHY
+    };
     if healthy {
         log::info!("This node is healthy now");
     } else {
@@ -81,9 +87,18 @@ fn judge(d: &Rc<Daemon>, healthy: bool, interval: Duration) -> Duration {
 /// The recovery daemon tells the other nodes; the leader moves addresses.
 fn announce(d: &Rc<Daemon>, old: NodeFlags, new: NodeFlags) {
     let mut data = Vec::new();
-    NodeFlagChange { pnn: d.me(), new_flags: new, old_flags: old }.encode(&mut data);
+    NodeFlagChange {
+        pnn: d.me(),
+        new_flags: new,
+        old_flags: old,
+    }
+    .encode(&mut data);
     d.send_message(d.me(), Srvid::PUSH_NODE_FLAGS, &data);
     data.clear();
-    SrvidRequest { pnn: d.me().0, srvid: Srvid(0) }.encode(&mut data);
+    SrvidRequest {
+        pnn: d.me().0,
+        srvid: Srvid(0),
+    }
+    .encode(&mut data);
     d.send_message(Pnn::BROADCAST_CONNECTED, Srvid::TAKEOVER_RUN, &data);
 }

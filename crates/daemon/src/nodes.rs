@@ -71,7 +71,10 @@ pub struct Nodes {
 impl Nodes {
     /// From the addresses of the nodes file; own entry is connected to itself.
     pub fn new(me: Pnn, list: Vec<Rc<Node>>) -> Nodes {
-        let nodes = Nodes { list: RefCell::new(list), me };
+        let nodes = Nodes {
+            list: RefCell::new(list),
+            me,
+        };
         if let Some(own) = nodes.get(me) {
             own.flags.set(own.flags.get() - NodeFlags::DISCONNECTED);
         }
@@ -88,7 +91,8 @@ impl Nodes {
     /// # Panics
     /// Never while the list holds this node, which start-up and reload both check.
     pub fn own(&self) -> Rc<Node> {
-        self.get(self.me).expect("the nodes list holds this node: checked at start and at each reload")
+        self.get(self.me)
+            .expect("the nodes list holds this node: checked at start and at each reload")
     }
 
     /// This node's flags.
@@ -108,12 +112,21 @@ impl Nodes {
 
     /// By address: who may connect to us.
     pub fn by_address(&self, address: IpAddr) -> Option<Rc<Node>> {
-        self.list.borrow().iter().find(|n| !n.is_deleted() && n.address.ip() == address).cloned()
+        self.list
+            .borrow()
+            .iter()
+            .find(|n| !n.is_deleted() && n.address.ip() == address)
+            .cloned()
     }
 
     /// Those for which `wanted` holds, in order of pnn.
     pub fn pnns_where(&self, wanted: impl Fn(&Node) -> bool) -> Vec<Pnn> {
-        self.list.borrow().iter().filter(|n| wanted(n)).map(|n| n.pnn).collect()
+        self.list
+            .borrow()
+            .iter()
+            .filter(|n| wanted(n))
+            .map(|n| n.pnn)
+            .collect()
     }
 
     /// Connected ones, this node included.
@@ -128,7 +141,13 @@ impl Nodes {
 
     /// As GET_NODEMAP answers.
     pub fn map(&self) -> NodeMap {
-        let entry = |n: &Rc<Node>| NodeAndFlags { pnn: n.pnn, flags: n.flags.get(), addr: n.address.into() };
-        NodeMap { nodes: self.list.borrow().iter().map(entry).collect() }
+        let entry = |n: &Rc<Node>| NodeAndFlags {
+            pnn: n.pnn,
+            flags: n.flags.get(),
+            addr: n.address.into(),
+        };
+        NodeMap {
+            nodes: self.list.borrow().iter().map(entry).collect(),
+        }
     }
 }

@@ -71,7 +71,11 @@ pub async fn run(d: Rc<Daemon>) {
             Err(error) => log::error!("The recovery daemon cannot be started: {error}"),
         }
         let lived = d.rt.now().saturating_since(started);
-        pause = if lived >= LIVED { RESTART_MIN } else { (pause * 2).min(RESTART_MAX) };
+        pause = if lived >= LIVED {
+            RESTART_MIN
+        } else {
+            (pause * 2).min(RESTART_MAX)
+        };
         d.rt.sleep(pause).await;
     }
 }
@@ -103,7 +107,9 @@ async fn silent(d: &Rc<Daemon>) {
         let last = d.recoverd.last_ping.get().unwrap_or(Instant::START);
         let quiet = d.rt.now().saturating_since(last);
         if quiet > limit {
-            log::error!("The recovery daemon gave no sign of life for {quiet:?}: it is stopped and started again");
+            log::error!(
+                "The recovery daemon gave no sign of life for {quiet:?}: it is stopped and started again"
+            );
             return;
         }
     }

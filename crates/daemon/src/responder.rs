@@ -7,8 +7,8 @@ use ctdb_protocol::packet::{Packet, ReplyControl};
 use ctdb_protocol::{ClientId, Pnn, Reqid};
 use ctdb_runtime::sync::OneshotSender;
 
-use crate::asks::Answered;
 use crate::Daemon;
+use crate::asks::Answered;
 
 enum To {
     /// A client of this node asked.
@@ -30,22 +30,34 @@ pub struct Responder {
 impl Responder {
     /// Answers a client of this node.
     pub fn to_client(daemon: &Rc<Daemon>, client: ClientId, reqid: Reqid) -> Responder {
-        Responder { daemon: daemon.clone(), to: To::Client(client, reqid) }
+        Responder {
+            daemon: daemon.clone(),
+            to: To::Client(client, reqid),
+        }
     }
 
     /// Answers another daemon.
     pub fn to_node(daemon: &Rc<Daemon>, pnn: Pnn, reqid: Reqid) -> Responder {
-        Responder { daemon: daemon.clone(), to: To::Node(pnn, reqid) }
+        Responder {
+            daemon: daemon.clone(),
+            to: To::Node(pnn, reqid),
+        }
     }
 
     /// Answers a task of this daemon.
     pub fn to_own(daemon: &Rc<Daemon>, sender: OneshotSender<Answered>) -> Responder {
-        Responder { daemon: daemon.clone(), to: To::Own(sender) }
+        Responder {
+            daemon: daemon.clone(),
+            to: To::Own(sender),
+        }
     }
 
     /// Nobody waits for the answer.
     pub fn to_nobody(daemon: &Rc<Daemon>) -> Responder {
-        Responder { daemon: daemon.clone(), to: To::Nobody }
+        Responder {
+            daemon: daemon.clone(),
+            to: To::Nobody,
+        }
     }
 
     /// Only a status.
@@ -108,7 +120,11 @@ impl Responder {
             To::Own(sender) => {
                 let text = String::from_utf8_lossy(error).trim_end_matches('\0').to_owned();
                 // Whoever asked may have given up.
-                let _ = sender.send(Answered { status, data: data.to_vec(), text });
+                let _ = sender.send(Answered {
+                    status,
+                    data: data.to_vec(),
+                    text,
+                });
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use ctdb_protocol::packet::{Packet, ReqMessage};
-use ctdb_protocol::{Generation, Header, PacketHeader, Pnn, Reqid, Srvid};
 use crate::nodes::Node;
 use crate::{Daemon, loopback, services};
+use ctdb_protocol::packet::{Packet, ReqMessage};
+use ctdb_protocol::{Generation, Header, PacketHeader, Pnn, Reqid, Srvid};
 
 impl Daemon {
     /// Sends under the vnnmap's generation; a broadcast is unfolded into a packet for each node.
@@ -52,7 +52,11 @@ impl Daemon {
         };
         if let Some(link) = &*node.outgoing.borrow() {
             let encode = |out: &mut Vec<u8>| packet.encode(header, out);
-            let sent = if is_urgent(packet) { link.send_urgent_with(encode) } else { link.send_with(encode) };
+            let sent = if is_urgent(packet) {
+                link.send_urgent_with(encode)
+            } else {
+                link.send_with(encode)
+            };
             if let Err(error) = sent {
                 log::error!("{} for node {to} dropped: {error}", packet.operation());
                 // What was lost may be half of a record's move: the node has to start over.
@@ -63,7 +67,10 @@ impl Daemon {
 
     /// Sends a packet on to the next node as it came: source, number and generation stay those of who sent it.
     pub fn pass_on(self: &Rc<Self>, came: &Header, to: Pnn, packet: &Packet<'_>) {
-        let header = PacketHeader { destnode: to, ..came.packet_header() };
+        let header = PacketHeader {
+            destnode: to,
+            ..came.packet_header()
+        };
         self.send_under(&header, packet);
     }
 

@@ -31,7 +31,11 @@ pub struct Services {
 impl Services {
     /// A client listens. Registering twice counts twice, as the C daemon has it.
     pub fn register_client(&self, at: Srvid, client: ClientId) {
-        self.by_srvid.borrow_mut().entry(at.0).or_default().push(Listener::Client(client));
+        self.by_srvid
+            .borrow_mut()
+            .entry(at.0)
+            .or_default()
+            .push(Listener::Client(client));
     }
 
     /// Ends one registration of the client.
@@ -53,7 +57,11 @@ impl Services {
     pub fn register_own(&self, at: Srvid, listener: OwnListener) -> ListenerId {
         let id = ListenerId(self.last_id.get() + 1);
         self.last_id.set(id.0);
-        self.by_srvid.borrow_mut().entry(at.0).or_default().push(Listener::Own(id, listener));
+        self.by_srvid
+            .borrow_mut()
+            .entry(at.0)
+            .or_default()
+            .push(Listener::Own(id, listener));
         id
     }
 
@@ -65,13 +73,20 @@ impl Services {
     /// Whether any client on this node has the srvid (`CHECK_PID_SRVID` asks per client).
     pub fn has_client(&self, at: Srvid, client: ClientId) -> bool {
         let map = self.by_srvid.borrow();
-        map.get(&at.0).is_some_and(|ls| ls.iter().any(|l| matches!(l, Listener::Client(id) if *id == client)))
+        map.get(&at.0).is_some_and(|ls| {
+            ls.iter()
+                .any(|l| matches!(l, Listener::Client(id) if *id == client))
+        })
     }
 
     fn remove(&self, at: Srvid, which: impl Fn(&Listener) -> bool) -> bool {
         let mut map = self.by_srvid.borrow_mut();
-        let Some(listeners) = map.get_mut(&at.0) else { return false };
-        let Some(place) = listeners.iter().position(which) else { return false };
+        let Some(listeners) = map.get_mut(&at.0) else {
+            return false;
+        };
+        let Some(place) = listeners.iter().position(which) else {
+            return false;
+        };
         listeners.remove(place);
         if listeners.is_empty() {
             map.remove(&at.0);
@@ -83,7 +98,11 @@ impl Services {
     fn listeners(&self, at: Srvid) -> Vec<Listener> {
         let map = self.by_srvid.borrow();
         let exact = map.get(&at.0).into_iter().flatten();
-        let all = map.get(&Srvid::ALL.0).filter(|_| at != Srvid::ALL).into_iter().flatten();
+        let all = map
+            .get(&Srvid::ALL.0)
+            .filter(|_| at != Srvid::ALL)
+            .into_iter()
+            .flatten();
         exact.chain(all).cloned().collect()
     }
 }

@@ -40,7 +40,10 @@ impl Settings {
     pub fn environment(paths: &Paths, config: &Config, interactive: bool) -> Vec<(&'static str, OsString)> {
         let mut vars = vec![
             ("CTDB_BASE", paths.etc_dir.clone().into_os_string()),
-            ("CTDB_DBDIR_STATE", config.database.state_dir.clone().into_os_string()),
+            (
+                "CTDB_DBDIR_STATE",
+                config.database.state_dir.clone().into_os_string(),
+            ),
         ];
         let logging = ctdb_logging::child_env(&config.logging.location, config.logging.level, interactive);
         vars.extend(logging.into_iter().map(|(name, value)| (name, value.into())));

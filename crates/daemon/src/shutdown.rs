@@ -74,9 +74,16 @@ async fn give_addresses_away(d: &Rc<Daemon>) {
     let answer = Rc::new(Notify::new());
     let at = Srvid(0x9E00_0000_0000_0000 | (u64::from(d.me().0) & 0xFF_FFFF) << 32);
     let heard = answer.clone();
-    let id = d.services.register_own(at, Rc::new(move |_: &Rc<Daemon>, _: Pnn, _: &[u8]| heard.notify_all()));
+    let id = d.services.register_own(
+        at,
+        Rc::new(move |_: &Rc<Daemon>, _: Pnn, _: &[u8]| heard.notify_all()),
+    );
     let mut data = Vec::new();
-    SrvidRequest { pnn: d.me().0, srvid: at }.encode(&mut data);
+    SrvidRequest {
+        pnn: d.me().0,
+        srvid: at,
+    }
+    .encode(&mut data);
     d.send_message(Pnn::BROADCAST_CONNECTED, Srvid::TAKEOVER_RUN, &data);
     if d.rt.timeout(limit, answer.notified()).await.is_ok() {
         let extra: Duration = d.settings.config.failover.shutdown_extra_timeout;

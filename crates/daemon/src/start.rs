@@ -82,7 +82,10 @@ pub async fn run(rt: Handle, prepared: Prepared) -> i32 {
 
 async fn start(rt: Handle, p: Prepared) -> Result<Rc<Daemon>, StartFailed> {
     let socket = p.paths.socket("ctdbd");
-    let client_socket = listen_for_clients(&rt, &socket).map_err(|why| StartFailed { code: EXIT_SOCKET, why })?;
+    let client_socket = listen_for_clients(&rt, &socket).map_err(|why| StartFailed {
+        code: EXIT_SOCKET,
+        why,
+    })?;
     let (me, address, node_socket) = listen_for_nodes(&rt, &p)?;
     let d = build(rt, p, me, address)?;
     watch_signals(&d)?;
@@ -94,8 +97,12 @@ async fn start(rt: Handle, p: Prepared) -> Result<Rc<Daemon>, StartFailed> {
     events::notify(&d, "init");
 
     health::open(&d).await?;
-    attach::attach_all_persistent(&d).await.context("attaching the persistent databases")?;
-    freeze::freeze_all_at_start(&d).await.context("freezing the databases")?;
+    attach::attach_all_persistent(&d)
+        .await
+        .context("attaching the persistent databases")?;
+    freeze::freeze_all_at_start(&d)
+        .await
+        .context("freezing the databases")?;
     d.spawn_urgent(|d| clients::accept(d, client_socket));
     d.spawn_urgent(|d| links::accept(d, node_socket));
     links::connect_all(&d);
@@ -117,7 +124,10 @@ pub fn build(rt: Handle, p: Prepared, me: Pnn, address: SocketAddr) -> anyhow::R
     let capabilities = capabilities(&p.config);
     let (now, wall) = (rt.now(), rt.wall_clock());
     let nodes = node_list(me, &p.nodes, &p.config);
-    let map = VnnMap { generation: Generation::INVALID, map: nodes.pnns_where(|n| !n.is_deleted()) };
+    let map = VnnMap {
+        generation: Generation::INVALID,
+        map: nodes.pnns_where(|n| !n.is_deleted()),
+    };
     let test_mode = p.paths.test_mode;
     let child_env = Settings::environment(&p.paths, &p.config, p.interactive);
     let settings = Settings {
@@ -183,7 +193,8 @@ fn node_list(me: Pnn, lines: &[NodeLine], config: &Config) -> Nodes {
 fn listen_for_clients(rt: &Handle, socket: &Path) -> anyhow::Result<Listener> {
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("removing the old client socket {}", socket.display()));
+            return Err(error)
+                .with_context(|| format!("removing the old client socket {}", socket.display()));
         }
         _ => {}
     }
@@ -193,20 +204,31 @@ fn listen_for_clients(rt: &Handle, socket: &Path) -> anyhow::Result<Listener> {
 
 /// Finds which line of the nodes file this node is: the configured address, or the first that can be bound.
 fn listen_for_nodes(rt: &Handle, p: &Prepared) -> anyhow::Result<(Pnn, SocketAddr, Listener)> {
-    let candidates = p.nodes.iter().enumerate().filter_map(|(i, line)| Some((Pnn(i as u32), line.address()?)));
+    let candidates = p
+        .nodes
+        .iter()
+        .enumerate()
+        .filter_map(|(i, line)| Some((Pnn(i as u32), line.address()?)));
     if let Some(ip) = p.config.cluster.node_address {
         let (pnn, address) = candidates
             .into_iter()
             .find(|(_, a)| a.ip() == ip)
             .with_context(|| format!("[cluster] node address {ip} is not in the nodes file"))?;
-        let listener = rt.listen_tcp(address).with_context(|| format!("listening on node address {address}"))?;
+        let listener = rt
+            .listen_tcp(address)
+            .with_context(|| format!("listening on node address {address}"))?;
         return Ok((pnn, address, listener));
     }
     // Two daemons that start at the same time on one host must not choose the same line.
     let lock_path = p.paths.listen_lock();
-    let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path);
     let lock = lock.with_context(|| format!("opening {}", lock_path.display()))?;
-    lock.lock().with_context(|| format!("locking {}", lock_path.display()))?;
+    lock.lock()
+        .with_context(|| format!("locking {}", lock_path.display()))?;
     let local = local_addresses()?;
     for (pnn, address) in candidates {
         if !local(address.ip()) {
@@ -227,7 +249,9 @@ fn listen_for_nodes(rt: &Handle, p: &Prepared) -> anyhow::Result<(Pnn, SocketAdd
 fn local_addresses() -> anyhow::Result<impl Fn(IpAddr) -> bool> {
     let mut local = Vec::new();
     for interface in nix::ifaddrs::getifaddrs().context("listing the addresses of this host")? {
-        let Some(storage) = interface.address else { continue };
+        let Some(storage) = interface.address else {
+            continue;
+        };
         if let Some(v4) = storage.as_sockaddr_in() {
             local.push(IpAddr::V4(v4.ip()));
         } else if let Some(v6) = storage.as_sockaddr_in6() {
@@ -266,7 +290,10 @@ fn watch_stdin(d: &Rc<Daemon>) -> anyhow::Result<()> {
     if !d.settings.test_mode || !ctdb_runtime::sys::stdin_is_fifo() {
         return Ok(());
     }
-    let stdin = io::stdin().as_fd().try_clone_to_owned().context("watching standard input")?;
+    let stdin = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("watching standard input")?;
     let stdin = d.rt.stream_from_fd(stdin).context("watching standard input")?;
     d.spawn(|d| async move {
         let mut buffer = [0; 64];
@@ -293,7 +320,9 @@ async fn become_running(d: Rc<Daemon>) {
         d.state.changed().await;
     }
     if let Some(sick) = health::first_unhealthy_persistent(&d) {
-        log::error!("Persistent database {sick} is unhealthy: this node shuts down. `ctdb getdbstatus {sick}` tells why");
+        log::error!(
+            "Persistent database {sick} is unhealthy: this node shuts down. `ctdb getdbstatus {sick}` tells why"
+        );
         shutdown::begin(&d, EXIT_UNHEALTHY);
         return;
     }
@@ -330,7 +359,9 @@ pub fn apply_nodes(d: &Rc<Daemon>, lines: &[NodeLine]) {
     let mut list = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let pnn = Pnn(index as u32);
-        let kept = old.get(index).filter(|n| !n.is_deleted() && line.address() == Some(n.address));
+        let kept = old
+            .get(index)
+            .filter(|n| !n.is_deleted() && line.address() == Some(n.address));
         list.push(match (kept, line.address()) {
             (Some(node), _) => node.clone(),
             (None, Some(address)) => Node::new(pnn, address, false),
@@ -340,7 +371,8 @@ pub fn apply_nodes(d: &Rc<Daemon>, lines: &[NodeLine]) {
     for node in &old {
         let stays = list.iter().any(|n| Rc::ptr_eq(n, node));
         if !stays {
-            node.flags.set(node.flags.get() | NodeFlags::DELETED | NodeFlags::DISCONNECTED);
+            node.flags
+                .set(node.flags.get() | NodeFlags::DELETED | NodeFlags::DISCONNECTED);
             asks::fail_node(d, node.pnn);
             links::close(node, "its line in the nodes file was changed or removed");
         }

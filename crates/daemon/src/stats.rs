@@ -24,7 +24,11 @@ impl Stats {
     /// All zero, from `now` on.
     pub fn new(now: WallTime) -> Stats {
         let zero = since(now);
-        Stats { total: RefCell::new(zero), current: RefCell::new(zero), history: RefCell::default() }
+        Stats {
+            total: RefCell::new(zero),
+            current: RefCell::new(zero),
+            history: RefCell::default(),
+        }
     }
 
     /// Changes the same counters in both: `f` must only add.
@@ -71,7 +75,11 @@ impl Stats {
 /// Shifts the history every StatHistoryInterval, for the life of the daemon.
 pub async fn run(d: Rc<Daemon>) {
     loop {
-        let interval = d.tunables.borrow().stat_history_interval().max(Duration::from_secs(1));
+        let interval = d
+            .tunables
+            .borrow()
+            .stat_history_interval()
+            .max(Duration::from_secs(1));
         d.rt.sleep(interval).await;
         d.stats.shift(d.rt.wall_clock());
     }
@@ -101,7 +109,11 @@ impl DbStats {
 /// One more measurement.
 pub fn add_latency(counter: &mut LatencyCounter, took: Duration) {
     let took = took.as_secs_f64();
-    counter.min = if counter.num == 0 { took } else { counter.min.min(took) };
+    counter.min = if counter.num == 0 {
+        took
+    } else {
+        counter.min.min(took)
+    };
     counter.max = counter.max.max(took);
     counter.total += took;
     counter.num += 1;
@@ -109,9 +121,15 @@ pub fn add_latency(counter: &mut LatencyCounter, took: Duration) {
 
 /// On the wire.
 pub fn timeval(at: WallTime) -> Timeval {
-    Timeval { sec: at.secs, usec: i64::from(at.micros) }
+    Timeval {
+        sec: at.secs,
+        usec: i64::from(at.micros),
+    }
 }
 
 fn since(start: WallTime) -> Statistics {
-    Statistics { start_time: timeval(start), ..Statistics::default() }
+    Statistics {
+        start_time: timeval(start),
+        ..Statistics::default()
+    }
 }

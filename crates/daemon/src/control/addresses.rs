@@ -36,7 +36,11 @@ pub fn get_ifaces(answer: Responder) {
 /// TAKEOVER_IP: an address that is not configured here is nothing to do; one meant for another node is refused.
 pub fn takeover_ip(d: &Rc<Daemon>, ip: &PublicIp, answer: Responder) {
     if ip.pnn != d.me() {
-        log::error!("Takeover of {} for node {} came to this node: refused", ip.addr, ip.pnn);
+        log::error!(
+            "Takeover of {} for node {} came to this node: refused",
+            ip.addr,
+            ip.pnn
+        );
         return answer.refuse();
     }
     answer.ok();
@@ -70,13 +74,20 @@ fn around_reallocation(d: &Rc<Daemon>, event: Event, told: Srvid, answer: Respon
 
 /// A control about an address that is not one of this node's public ones.
 pub fn not_ours(asked: &Asked<'_>, address: SockAddr, status: i32, answer: Responder) {
-    log::debug!("{} from {}: {address} is not a public address of this node", asked.opcode, asked.sender());
+    log::debug!(
+        "{} from {}: {address} is not a public address of this node",
+        asked.opcode,
+        asked.sender()
+    );
     answer.status(status);
 }
 
 /// SET_IFACE_LINK_STATE: no public address uses any interface.
 pub fn unknown_iface(iface: &Iface, answer: Responder) {
-    log::info!("Link state of {}: no public address of this node uses this interface", iface.name.text());
+    log::info!(
+        "Link state of {}: no public address of this node uses this interface",
+        iface.name.text()
+    );
     answer.refuse();
 }
 

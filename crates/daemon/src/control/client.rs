@@ -6,9 +6,9 @@ use ctdb_protocol::{ClientId, NodeFlags, Pnn, Srvid, TunnelId};
 use nix::errno::Errno;
 
 use super::Asked;
+use crate::Daemon;
 use crate::clients::{self, Client};
 use crate::responder::Responder;
-use crate::Daemon;
 
 /// REGISTER_SRVID. Only a client of this node can listen here.
 pub fn register_srvid(d: &Rc<Daemon>, asked: &Asked<'_>, answer: Responder) {
@@ -32,7 +32,9 @@ pub fn deregister_srvid(d: &Rc<Daemon>, asked: &Asked<'_>, answer: Responder) {
 
 /// TUNNEL_REGISTER: one server for each tunnel.
 pub fn tunnel_register(d: &Rc<Daemon>, asked: &Asked<'_>, answer: Responder) {
-    let Some(client) = local(d, asked) else { return refuse_remote(asked, answer) };
+    let Some(client) = local(d, asked) else {
+        return refuse_remote(asked, answer);
+    };
     if d.clients.add_tunnel(&client, TunnelId(asked.srvid.0)) {
         answer.ok();
     } else {
@@ -52,7 +54,9 @@ pub fn tunnel_deregister(d: &Rc<Daemon>, asked: &Asked<'_>, answer: Responder) {
 
 /// REGISTER_NOTIFY: `data` goes to `srvid` on every connected node when the client goes.
 pub fn register_notify(d: &Rc<Daemon>, asked: &Asked<'_>, srvid: Srvid, data: &[u8], answer: Responder) {
-    let Some(client) = local(d, asked) else { return refuse_remote(asked, answer) };
+    let Some(client) = local(d, asked) else {
+        return refuse_remote(asked, answer);
+    };
     let mut notifications = client.notifications.borrow_mut();
     if notifications.contains_key(&srvid.0) {
         log::info!("Client {} has a notification for {srvid} already", client.id);
@@ -81,12 +85,20 @@ pub fn process_exists(d: &Rc<Daemon>, pid: i32, answer: Responder) {
         clients::close_pid(d, pid, "this node is inactive");
         return answer.refuse();
     }
-    answer.status(if ctdb_runtime::sys::process_exists(pid) { 0 } else { -1 });
+    answer.status(if ctdb_runtime::sys::process_exists(pid) {
+        0
+    } else {
+        -1
+    });
 }
 
 /// CHECK_PID_SRVID: does a client with this pid listen to this srvid?
 pub fn check_pid_srvid(d: &Rc<Daemon>, pid: i32, srvid: Srvid, answer: Responder) {
-    let listens = d.clients.of_pid(pid).iter().any(|c| d.services.has_client(srvid, c.id));
+    let listens = d
+        .clients
+        .of_pid(pid)
+        .iter()
+        .any(|c| d.services.has_client(srvid, c.id));
     answer.status(if listens { 0 } else { -1 });
 }
 
@@ -94,7 +106,9 @@ pub fn check_pid_srvid(d: &Rc<Daemon>, pid: i32, srvid: Srvid, answer: Responder
 pub fn persistent_update(d: &Rc<Daemon>, asked: &Asked<'_>, begins: bool, answer: Responder) {
     if let Some(client) = local(d, asked) {
         let open = client.persistent_updates.get();
-        client.persistent_updates.set(if begins { open + 1 } else { open.saturating_sub(1) });
+        client
+            .persistent_updates
+            .set(if begins { open + 1 } else { open.saturating_sub(1) });
     }
     answer.ok();
 }
@@ -104,7 +118,11 @@ fn local(d: &Daemon, asked: &Asked<'_>) -> Option<Rc<Client>> {
 }
 
 fn refuse_remote(asked: &Asked<'_>, answer: Responder) {
-    log::error!("{} from {} refused: only a client of this node can ask for it", asked.opcode, asked.sender());
+    log::error!(
+        "{} from {} refused: only a client of this node can ask for it",
+        asked.opcode,
+        asked.sender()
+    );
     answer.refuse();
 }
 

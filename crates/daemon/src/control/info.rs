@@ -5,9 +5,9 @@ use std::rc::Rc;
 use ctdb_protocol::control::Reply;
 use ctdb_protocol::{RecMode, StatisticsList, Timeval, Uptime};
 
+use crate::Daemon;
 use crate::responder::Responder;
 use crate::stats::timeval;
-use crate::Daemon;
 
 /// STATISTICS: counters, and what is looked up at this moment.
 pub fn statistics(d: &Rc<Daemon>, answer: Responder) {
@@ -32,7 +32,9 @@ pub fn statistics_reset(d: &Rc<Daemon>, answer: Responder) {
 
 /// GET_STAT_HISTORY.
 pub fn stat_history(d: &Rc<Daemon>, answer: Responder) {
-    answer.reply(&Reply::GetStatHistory(StatisticsList { history: d.stats.history() }));
+    answer.reply(&Reply::GetStatHistory(StatisticsList {
+        history: d.stats.history(),
+    }));
 }
 
 /// UPTIME: four times.
@@ -76,7 +78,12 @@ pub fn dump_memory(d: &Rc<Daemon>, answer: Responder) {
         d.asks.pending(),
     );
     for db in d.databases.all() {
-        text += &format!("database {} {}: mapped {} bytes\n", db.id, db.name, db.tdb.map_size());
+        text += &format!(
+            "database {} {}: mapped {} bytes\n",
+            db.id,
+            db.name,
+            db.tdb.map_size()
+        );
     }
     let turns = d.rt.turn_lengths();
     text += &format!("turns of the loop: {}, longest {:?}\n", turns.turns(), turns.max);

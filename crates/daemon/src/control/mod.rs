@@ -54,7 +54,11 @@ impl<'a> Asked<'a> {
 
     /// From a client of this node.
     pub fn from_client(me: Pnn, client: &Client, control: &ReqControl<'a>) -> Asked<'a> {
-        Asked { client: Some(client.id), client_id: client.id, ..Asked::from_node(me, control) }
+        Asked {
+            client: Some(client.id),
+            client_id: client.id,
+            ..Asked::from_node(me, control)
+        }
     }
 
     /// From a task of this daemon.
@@ -92,7 +96,11 @@ pub fn dispatch(d: &Rc<Daemon>, asked: &Asked<'_>, answer: Responder) {
 }
 
 fn refuse(asked: &Asked<'_>, error: &ControlError) {
-    log::error!("Control {} from {} refused: {error}", asked.opcode, asked.sender());
+    log::error!(
+        "Control {} from {} refused: {error}",
+        asked.opcode,
+        asked.sender()
+    );
 }
 
 /// One line for each control. Data that is only passed on stays as it came (`asked.data`).
@@ -180,7 +188,11 @@ fn serve(d: &Rc<Daemon>, asked: &Asked<'_>, request: Request<'_>, answer: Respon
         R::VacuumFetch(records) => database::vacuum_fetch(d, &records, answer),
         R::ScheduleForDeletion(key) => database::schedule_for_deletion(d, &key, answer),
         R::PushRecord(record) => database::push_record(d, &record, answer),
-        R::TraverseStart(_) | R::TraverseStartExt(_) | R::TraverseAll(_) | R::TraverseAllExt(_) | R::TraverseData(_)
+        R::TraverseStart(_)
+        | R::TraverseStartExt(_)
+        | R::TraverseAll(_)
+        | R::TraverseAllExt(_)
+        | R::TraverseData(_)
         | R::TraverseKill(_) => database::traverse(asked, answer),
 
         // Clients.
@@ -212,7 +224,11 @@ fn serve(d: &Rc<Daemon>, asked: &Asked<'_>, request: Request<'_>, answer: Respon
         R::AddPublicIp(info) | R::DelPublicIp(info) => addresses::not_ours(asked, info.addr, -1, answer),
         R::SendGratuitousArp(info) => addresses::not_ours(asked, info.addr, -1, answer),
         R::SetIfaceLinkState(iface) => addresses::unknown_iface(&iface, answer),
-        R::TcpClient(_) | R::TcpClientDisconnected(_) | R::TcpClientPassed(_) => addresses::private_connection(answer),
-        R::TcpAdd(c) | R::TcpAddDelayedUpdate(c) | R::TcpRemove(c) => addresses::not_ours(asked, c.dst, -1, answer),
+        R::TcpClient(_) | R::TcpClientDisconnected(_) | R::TcpClientPassed(_) => {
+            addresses::private_connection(answer)
+        }
+        R::TcpAdd(c) | R::TcpAddDelayedUpdate(c) | R::TcpRemove(c) => {
+            addresses::not_ours(asked, c.dst, -1, answer)
+        }
     }
 }

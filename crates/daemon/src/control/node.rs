@@ -45,18 +45,33 @@ pub fn modify_flags(d: &Rc<Daemon>, change: &NodeFlagChange, answer: Responder) 
     let node = d.nodes.get(change.pnn);
     let seen = node.as_ref().map(|n| n.flags.get());
     let starting = d.state.runstate() <= Runstate::Startup;
-    match (flags::modify_flags(d.me(), change.pnn, change.new_flags, seen, starting), node) {
-        (Modified::Changed { flags, became_healthy }, Some(node)) => {
+    match (
+        flags::modify_flags(d.me(), change.pnn, change.new_flags, seen, starting),
+        node,
+    ) {
+        (
+            Modified::Changed {
+                flags,
+                became_healthy,
+            },
+            Some(node),
+        ) => {
             log::info!("Flags of node {}: {} -> {flags}", node.pnn, node.flags.get());
             node.flags.set(flags);
             notice::poke(d, Change::Nodes);
             if became_healthy {
-                recovery::mode::want_recovery(d, &format!("node {} became healthy while this node starts", node.pnn));
+                recovery::mode::want_recovery(
+                    d,
+                    &format!("node {} became healthy while this node starts", node.pnn),
+                );
             }
             answer.ok();
         }
         (Modified::UnknownNode, _) => {
-            log::error!("Flags of node {} cannot be changed: no such node in the nodes file", change.pnn);
+            log::error!(
+                "Flags of node {} cannot be changed: no such node in the nodes file",
+                change.pnn
+            );
             answer.refuse();
         }
         _ => answer.ok(),
@@ -115,10 +130,14 @@ pub fn shutdown_node(d: &Rc<Daemon>, asked: &Asked<'_>, answer: Responder) {
 pub fn reload_nodes(d: &Rc<Daemon>, answer: Responder) {
     d.spawn(|d| async move {
         match read_nodes(&d).await {
-            Ok(file) if file.nodes.get(d.me().0 as usize).and_then(|l| l.address()) != Some(d.settings.address) => {
+            Ok(file)
+                if file.nodes.get(d.me().0 as usize).and_then(|l| l.address())
+                    != Some(d.settings.address) =>
+            {
                 log::error!(
                     "The nodes file no longer has this node ({}) as its line {}: this node ends",
-                    d.settings.address, d.me()
+                    d.settings.address,
+                    d.me()
                 );
                 shutdown::exit(&d, 1);
             }
@@ -152,10 +171,16 @@ pub fn get_nodes_file(d: &Rc<Daemon>, answer: Responder) {
 fn as_map(file: &NodesFile) -> NodeMap {
     let entry = |(i, line): (usize, &ctdb_conf::NodeLine)| NodeAndFlags {
         pnn: Pnn(i as u32),
-        flags: if line.address().is_some() { NodeFlags::empty() } else { NodeFlags::DELETED },
+        flags: if line.address().is_some() {
+            NodeFlags::empty()
+        } else {
+            NodeFlags::DELETED
+        },
         addr: SockAddr::from(line.address().unwrap_or(([0, 0, 0, 0], 0).into())),
     };
-    NodeMap { nodes: file.nodes.iter().enumerate().map(entry).collect() }
+    NodeMap {
+        nodes: file.nodes.iter().enumerate().map(entry).collect(),
+    }
 }
 
 /// Reads the file, or runs the command that prints the list.
@@ -165,27 +190,44 @@ async fn read_nodes(d: &Rc<Daemon>) -> Result<NodesFile, String> {
         NodesSource::Command(words) => {
             let text = command_output(d, &words).await?;
             let label = std::path::PathBuf::from(format!("output of {}", words.join(" ")));
-            NodesFile::parse(&label, &text, ctdb_conf::cluster_port())
-                .map_err(|findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            NodesFile::parse(&label, &text, ctdb_conf::cluster_port()).map_err(|findings| {
+                findings
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            })
         }
     }
 }
 
 async fn command_output(d: &Rc<Daemon>, words: &[String]) -> Result<Vec<u8>, String> {
-    let Some((program, args)) = words.split_first() else { return Err("the nodes list command is empty".into()) };
+    let Some((program, args)) = words.split_first() else {
+        return Err("the nodes list command is empty".into());
+    };
     let program = d.program(program).args(args).stdout(ctdb_runtime::Io::Pipe);
     let mut child = d.rt.spawn_program(program).map_err(|e| e.to_string())?;
-    let Some(out) = child.stdout() else { return Err("the nodes list command has no output".into()) };
-    let reading = d.rt.timeout(NODES_COMMAND_LIMIT, out.read_to_end(NODES_OUTPUT_MAX)).await;
+    let Some(out) = child.stdout() else {
+        return Err("the nodes list command has no output".into());
+    };
+    let reading =
+        d.rt.timeout(NODES_COMMAND_LIMIT, out.read_to_end(NODES_OUTPUT_MAX))
+            .await;
     match reading {
         Ok(Ok(text)) => {
             let status = child.wait().await;
-            if status.success() { Ok(text) } else { Err(format!("the nodes list command ended with {status}")) }
+            if status.success() {
+                Ok(text)
+            } else {
+                Err(format!("the nodes list command ended with {status}"))
+            }
         }
         Ok(Err(error)) => Err(format!("reading from the nodes list command: {error}")),
         Err(_) => {
             let _ = child.kill(ctdb_runtime::Signal::SIGKILL);
-            Err(format!("the nodes list command took longer than {NODES_COMMAND_LIMIT:?}"))
+            Err(format!(
+                "the nodes list command took longer than {NODES_COMMAND_LIMIT:?}"
+            ))
         }
     }
 }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use ctdb_conf::{SetTunable, Tunables};
 use nix::errno::Errno;
 
-use crate::responder::Responder;
 use crate::Daemon;
+use crate::responder::Responder;
 
 /// What SET_TUNABLE answers for one that has no effect any more.
 const STATUS_OBSOLETE: i32 = 1;

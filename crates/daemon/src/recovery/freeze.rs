@@ -56,7 +56,8 @@ pub async fn freeze_db(d: &Rc<Daemon>, db: &Rc<Database>) -> Result<(), FreezeFa
 }
 
 /// Takes the lock of one database and watches it. A lock that is lost thaws the database, unless a commit is
-/// being applied: half of it must not be seen, so the lock is taken again and the commit goes on.
+/// being applied: half of it must not be seen, so the lock is taken again and the commit goes on. It is taken again
+/// on an inactive node, too, which must not serve what it has.
 async fn keep(d: Rc<Daemon>, db: Rc<Database>) {
     loop {
         match locks::lock_db(&d, &db).await {
@@ -70,7 +71,7 @@ async fn keep(d: Rc<Daemon>, db: Rc<Database>) {
             }
             Err(error) => log::error!("Cannot freeze: {error}"),
         }
-        if !transaction::is_applying(&d, &db) {
+        if !transaction::is_applying(&d, &db) && !d.state.all_frozen.get() {
             break;
         }
         change(&d, &db, FreezeState::Freezing);

@@ -51,7 +51,10 @@ fn frozen(d: &Rc<Daemon>, id: DbId, control: &str) -> Option<Rc<Database>> {
         return None;
     };
     if db.freeze.get() != FreezeState::Frozen {
-        log::error!("{control} for database {} refused: it is not frozen (DB_FREEZE comes first)", db.name);
+        log::error!(
+            "{control} for database {} refused: it is not frozen (DB_FREEZE comes first)",
+            db.name
+        );
         return None;
     }
     Some(db)
