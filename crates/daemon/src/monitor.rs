@@ -12,6 +12,9 @@ use crate::{Daemon, inactive};
 const INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// Pause after an event that was refused because of a recovery.
 const RETRY: Duration = Duration::from_secs(1);
+/// Pause after an event that gave way to another one: its answer is still wanted. With the whole interval here, a node that
+/// joins stays unhealthy for five seconds whenever the takeover run after its recovery meets its first monitor event.
+const AFTER_CANCEL: Duration = Duration::from_millis(100);
 
 /// Runs for the life of the daemon, from run state RUNNING on. The first run is at once: it is what makes
 /// a node healthy (the C daemon waits two seconds for nothing).
@@ -25,7 +28,10 @@ pub async fn run(d: Rc<Daemon>) {
         }
         let longest = d.tunables.borrow().monitor_interval();
         match events::run(&d, Event::Monitor, "").await {
-            EventOutcome::Cancelled => {}
+            EventOutcome::Cancelled => {
+                d.rt.sleep(AFTER_CANCEL).await;
+                continue;
+            }
             EventOutcome::Refused => {
                 d.rt.sleep(RETRY).await;
                 continue;
