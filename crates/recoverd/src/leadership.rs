@@ -165,11 +165,10 @@ impl Recoverd {
         let recoverd = self.clone();
         let task = self.rt.spawn_urgent(async move {
             recoverd.rt.sleep(after).await;
-            if timer == Timer::LeaderLost && recoverd.leadership.leader.get() != Pnn::UNKNOWN {
-                log::warn!(
-                    "Leader {} has not been heard for {after:?}",
-                    recoverd.leadership.leader.get()
-                );
+            let leader = recoverd.leadership.leader();
+            let silent = timer == Timer::LeaderLost && ![Pnn::UNKNOWN, recoverd.me()].contains(&leader);
+            if silent {
+                log::warn!("Leader {leader} has not been heard for {after:?}");
             }
             recoverd.election_event(Event::Fired(timer));
         });

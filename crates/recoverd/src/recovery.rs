@@ -57,7 +57,8 @@ impl Recoverd {
                 *self.took_part.borrow_mut() = Some(took_part);
                 *self.pending.borrow_mut() = None;
                 self.credits.borrow_mut().forgive_all();
-                self.asked_for.set(false);
+                // `asked_for` stays: who asked while this one was under way may have asked too late for it. If not,
+                // the next round finds nothing and forgets it.
                 Recovered::Done
             }
             Err(why) => {
