@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ctdb_protocol::NodeFlags;
 use ctdb_runtime::{Class, Listener, Stream};
-use ctdb_transport::{Connection, Flow, Limits, LinkKind};
+use ctdb_transport::{CloseReason, Closed, Connection, Flow, Limits, LinkKind};
 
 use crate::nodes::Node;
 use crate::notice::{self, Change};
@@ -62,7 +62,10 @@ fn outgoing_up(d: &Rc<Daemon>, node: &Rc<Node>, stream: Stream) {
         LinkKind::Node,
         Limits::default(),
         |_| Flow::Close("data came on a link that is only written to".into()),
-        move |closed| node_dead(&on_close, &at, &closed.to_string()),
+        move |closed| {
+            complain(&closed);
+            node_dead(&on_close, &at, &closed.to_string());
+        },
     );
     *node.outgoing.borrow_mut() = Some(connection);
     if let Some(this) = node.connector.borrow_mut().take() {
@@ -116,10 +119,21 @@ fn incoming(d: &Rc<Daemon>, stream: Stream) {
                 Err(error) => Flow::Close(format!("malformed packet: {error}").into()),
             }
         },
-        move |closed| node_dead(&on_close, &closer, &closed.to_string()),
+        move |closed| {
+            complain(&closed);
+            node_dead(&on_close, &closer, &closed.to_string());
+        },
     );
     *node.incoming.borrow_mut() = Some(connection);
     check_connected(d, &node);
+}
+
+/// A peer that goes is ordinary, one that sends what is no packet is not: an operator has to know, whether the
+/// node was connected or not.
+fn complain(closed: &Closed) {
+    if matches!(closed.reason, CloseReason::Frame(_) | CloseReason::Asked(_)) {
+        log::error!("The link is closed, {closed}. If this repeats, look what runs at that address");
+    }
 }
 
 /// Both links make a connected node. It stays UNHEALTHY until its flags are pushed.

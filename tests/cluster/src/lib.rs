@@ -5,3 +5,4 @@
 pub mod demo;
 pub mod files;
 pub mod load;
+pub mod raw;

@@ -224,6 +224,92 @@ fn a_client_that_never_reads_is_closed_and_costs_bounded_memory() {
     assert!(resident_kb(node) < 400_000, "{} kB", resident_kb(node));
 }
 
+/// A connection to node 0 from the address of node 1, which itself doesn't run.
+fn as_node_1(cluster: &Cluster) -> TcpStream {
+    let local = SocketAddr::from((cluster.node(1).address(), 0));
+    let remote = SocketAddr::from((cluster.node(0).address(), 4379));
+    let stream = ctdb_cluster_tests::raw::connect_from(local, remote).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Two nodes of which only node 0 runs, so that the test can be node 1.
+fn one_of_two() -> Cluster {
+    let cluster = Cluster::builder()
+        .nodes(2, &Binaries::ours().unwrap())
+        .build()
+        .unwrap();
+    cluster.node(0).start().unwrap();
+    cluster.node(0).wait_ready(LIMIT).unwrap();
+    cluster
+}
+
+#[test]
+fn a_node_that_sends_what_is_no_packet_loses_its_link_with_a_reason() {
+    let cluster = one_of_two();
+    let node = cluster.node(0);
+    let mut bad_magic = packet(9, &[0; 8]);
+    bad_magic[4] ^= 0xFF;
+    let mut bad_version = packet(9, &[0; 8]);
+    bad_version[8] = 2;
+    let unpadded = packet(9, &[0; 9]);
+    let absurd = [0xF8, 0xFF, 0xFF, 0xFF].repeat(16);
+    let truncated_call = packet(0, &[0xFF; 24]);
+    for (what, bytes) in [
+        ("magic", bad_magic),
+        ("version", bad_version),
+        ("multiple of 8", unpadded),
+        ("allowed are", absurd),
+        ("malformed packet", truncated_call),
+        ("length 0", vec![0; 64]),
+    ] {
+        let mut stream = as_node_1(&cluster);
+        stream.write_all(&bytes).unwrap();
+        assert!(is_closed(&mut stream), "{what}: {}", node.log_tail(20));
+        node.wait_log(what, LIMIT).unwrap();
+        assert_serves(node);
+    }
+}
+
+#[test]
+fn random_packets_from_a_node_end_at_most_its_own_link() {
+    let cluster = one_of_two();
+    let node = cluster.node(0);
+    let before = resident_kb(node);
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..300 {
+        let mut stream = as_node_1(&cluster);
+        let operation = random.u32(0..11);
+        let length = random.usize(0..40) * 8;
+        let mut bytes = packet(
+            operation,
+            &std::iter::repeat_with(|| random.u8(..))
+                .take(length)
+                .collect::<Vec<u8>>(),
+        );
+        bytes[20..24].copy_from_slice(&0u32.to_le_bytes()); // meant for node 0
+        bytes[24..28].copy_from_slice(&1u32.to_le_bytes()); // of node 1
+        // What would end the node by right: SHUTDOWN, and a keepalive of an incompatible version.
+        if operation == 7 || operation == 9 {
+            continue;
+        }
+        let _ = stream.write_all(&bytes);
+        drop(stream);
+        assert_eq!(
+            connect_again_answers(node),
+            Some(0),
+            "round {round}: {}",
+            node.log_tail(20)
+        );
+    }
+    assert!(
+        resident_kb(node) < before + 30_000,
+        "{before} kB before, {} kB now",
+        resident_kb(node)
+    );
+    assert_serves(node);
+}
+
 #[test]
 fn a_stranger_on_the_node_port_is_refused() {
     let cluster = one_daemon();
