@@ -11,6 +11,7 @@ use ctdb_protocol::{ControlFlags, Generation, Pnn, Request, Srvid};
 use ctdb_runtime::sync::{Semaphore, join_all};
 
 use crate::collection::Budget;
+use crate::hold::Holds;
 
 /// Failures of one node, in one database or in several, after which it is banned. Also how often a database is tried.
 pub const ATTEMPTS: u32 = 3;
@@ -33,6 +34,7 @@ pub struct Cluster {
     pub in_flight: Semaphore,
     pub(crate) credits: Credits,
     pub(crate) services: Services,
+    pub(crate) holds: Holds,
 }
 
 /// A step that failed.

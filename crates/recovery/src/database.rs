@@ -50,18 +50,26 @@ async fn recover_once(cluster: &Cluster, found: &Found, state_dir: Option<&Path>
     let db = agree_on_name(cluster, found).await?;
     attach_missing(cluster, found, &db).await?;
     let directories = directories(cluster, &db, state_dir).await?;
+    let holds = &cluster.holds;
+    holds.at("freeze").await;
     freeze(cluster, &db).await?;
     let transaction = TransDb {
         db_id: db.id,
         tid: cluster.generation.0,
     };
+    holds.at("transaction-start").await;
     cluster.ask_all(&Request::DbTransactionStart(transaction)).await?;
+    holds.at("pull").await;
     let records = pull::collect(cluster, &db, &directories).await?;
+    holds.at("wipe").await;
     cluster.ask_all(&Request::WipeDatabase(transaction)).await?;
+    holds.at("push").await;
     push::push(cluster, &db, records).await?;
+    holds.at("commit").await;
     cluster
         .ask_all(&Request::DbTransactionCommit(transaction))
         .await?;
+    holds.at("thaw").await;
     cluster.ask_all(&Request::DbThaw(db.id)).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@
 //! database     one database, step by step              cluster      one question to all nodes; whom to blame
 //! pull         records in, from all nodes at once      push         records out, to all nodes at once
 //! collection   the best copy of each record, within    ban          who failed too often
-//!              a bound of memory (rank, memory, spill)
+//!              a bound of memory (rank, memory, spill) hold         where tests hold it
 //! ```
 
 pub mod args;
@@ -17,6 +17,7 @@ mod ban;
 pub mod cluster;
 pub mod collection;
 pub mod database;
+mod hold;
 mod memory;
 mod pull;
 mod push;

@@ -16,6 +16,7 @@ use crate::ban::ban_the_worst;
 use crate::cluster::{Cluster, Credits, Failed, Services, ask};
 use crate::collection::{Budget, MEMORY_LIMIT};
 use crate::database::{Found, recover};
+use crate::hold::Holds;
 use crate::push::STRETCHES_IN_FLIGHT;
 
 /// For the controls before the tunable RecoverTimeout is known.
@@ -33,6 +34,7 @@ pub async fn run(client: Client, generation: Generation, state_dir: Option<&Path
     let cluster = cluster(client, nodes, generation, &tunables);
     let capabilities = capabilities(&cluster).await?; // 4
     let databases = databases(&cluster).await?; // 5
+    cluster.holds.at("recmode-active").await;
     cluster.ask_all(&Request::SetRecmode(RecMode::Active)).await?; // 6
     let vnnmap = build_vnnmap(
         &as_active(&cluster.nodes),
@@ -40,7 +42,9 @@ pub async fn run(client: Client, generation: Generation, state_dir: Option<&Path
         cluster.me(),
         generation,
     ); // 7
+    cluster.holds.at("start-recovery").await;
     cluster.ask_all(&Request::StartRecovery).await?; // 8
+    cluster.holds.at("vnnmap").await;
     cluster.ask_all(&Request::SetVnnmap(vnnmap)).await?; // 9
     let recovered = join_all(databases.iter().map(|db| recover(&cluster, db, state_dir))).await; // 10
     let failed = recovered.iter().filter(|recovered| !**recovered).count();
@@ -53,8 +57,11 @@ pub async fn run(client: Client, generation: Generation, state_dir: Option<&Path
             all: databases.len(),
         });
     }
+    cluster.holds.at("recmode-normal").await;
     cluster.ask_all(&Request::SetRecmode(RecMode::Normal)).await?; // 12
+    cluster.holds.at("end-recovery").await;
     cluster.ask_all(&Request::EndRecovery).await?; // 13
+    cluster.holds.at("result").await;
     log::info!(
         "Generation {generation}: {} databases recovered on nodes {:?}",
         databases.len(),
@@ -75,6 +82,7 @@ fn cluster(client: Client, nodes: Vec<Pnn>, generation: Generation, tunables: &T
         in_flight: Semaphore::new(STRETCHES_IN_FLIGHT),
         credits: Credits::default(),
         services,
+        holds: Holds::from_env(),
     }
 }
 
