@@ -23,9 +23,10 @@
 //!   ballot, so for it the full time is kept; likewise for a configured node that was never seen since our start,
 //!   for it may just be coming up and be the better one. A node that was seen and whose link is closed is not
 //!   waited for.
-//! - **Asking.** A node that starts, or meets another one, and knows no leader asks. The leader answers with its
-//!   broadcast; others say that they know none either. When every configured node has said so, there is nothing
-//!   to wait for and the election is called.
+//! - **Asking.** A node that starts, or meets another one, and knows no leader asks. If the leader itself does, its
+//!   recovery daemon was started anew and has forgotten its lead: the election is called at once. Otherwise the
+//!   leader answers with its broadcast; others say that they know none either. When every configured node has said
+//!   so, there is nothing to wait for and the election is called.
 //! - **Closed links.** That the link to the leader is closed is knowledge: the election is called at once. The dead
 //!   leader's lock may take a moment to be let go, so a contended attempt is repeated within the leader timeout.
 //! - **Resigning.** A leader that can't lead any more (banned, stopped) calls the election itself.
@@ -51,16 +52,8 @@ mod simulation;
 pub use ballot::Ballot;
 pub use machine::Election;
 
-use ctdb_protocol::{NodeFlags, Pnn, Srvid};
+use ctdb_protocol::{NodeFlags, Pnn};
 use std::time::Duration;
-
-/// Private message of [`Action::Concede`]. Like the other two: payload u32 own pnn; next to ELECTION and LEADER in the
-/// range of ctdb itself, where the C implementation listens to nothing.
-pub const SRVID_CONCEDE: Srvid = Srvid(0xF1F0_0000_0000_0000);
-/// Private message of [`Action::Ask`].
-pub const SRVID_ASK: Srvid = Srvid(0xF1F1_0000_0000_0000);
-/// Private message of [`Action::SayLeaderless`].
-pub const SRVID_LEADERLESS: Srvid = Srvid(0xF1F2_0000_0000_0000);
 
 /// How often the leader says that it leads.
 pub const BROADCAST_INTERVAL: Duration = Duration::from_secs(1);

@@ -371,6 +371,11 @@ impl Election {
             return todo.push(Action::SendLeader(me));
         }
         self.peer(by).leaderless = true;
+        if by == self.leader && matches!(self.phase, Phase::Calm) {
+            // Its recovery daemon was started anew and knows nothing of its lead.
+            self.leader = Pnn::UNKNOWN;
+            return self.call(true, todo);
+        }
         match &self.phase {
             // It has just come and missed the ballot.
             Phase::Voting(vote) if vote.standing_for => todo.push(Action::SendBallot(self.ballot(now))),

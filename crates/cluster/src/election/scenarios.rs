@@ -523,3 +523,21 @@ fn a_node_that_joins_hears_the_leader_at_once() {
         ",
     );
 }
+
+#[test]
+fn a_leader_that_asks_who_leads_leads_no_more() {
+    tells(
+        node_1(true),
+        &[
+            leader(2, 2),
+            Event::Asked { by: Pnn(2) },
+            Event::RecmodeSet { ok: true },
+        ],
+        "node 2: leader is 2
+            settled: 2
+        node 2: who leads?
+            set recovery mode on 0,1,2; settled: UNKNOWN
+        recovery mode set
+            say leader is UNKNOWN; take lock",
+    );
+}
