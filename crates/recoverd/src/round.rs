@@ -137,6 +137,12 @@ impl Recoverd {
             self.nodes.borrow_mut().clone_from(&nodes);
             self.tell_election();
         }
+        if fixes
+            .iter()
+            .any(|fix| fix.new.is_active() && !fix.old.is_active())
+        {
+            return Ok(Next::Again); // a node has come back that was asked too little
+        }
         // 17: the list of nodes is ctdbd's, so that there is none to load again.
         let seen = Seen {
             me: self.me(),

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ctdb_cluster::credits::{Credits, View};
 use ctdb_cluster::operations::Operation;
@@ -14,26 +15,33 @@ use crate::state::Recoverd;
 const OTHERS_WAIT_S: u32 = 60;
 /// Requests kept until the next run; more are as well served by those.
 const REQUESTS_MAX: usize = 10_000;
+/// A node that does not lead forgets requests after this: the leader has answered them. It keeps them so long because it
+/// may be about to lead, and who asked the old leader in vain (the tool, after `ctdb stop` there) asks again only after
+/// ten seconds.
+const KEPT: Duration = Duration::from_secs(5);
 
 /// What is known of takeover runs.
 #[derive(Default)]
 pub struct Takeovers {
     /// Whether one may begin.
     pub runs: RefCell<Operation>,
-    requests: RefCell<Vec<SrvidRequest>>,
+    /// With the time of their arrival, since the start of the program.
+    requests: RefCell<Vec<(Duration, SrvidRequest)>>,
     /// The last run failed, or could not begin.
     again: Cell<bool>,
     rebalance: RefCell<Vec<u32>>,
 }
 
 impl Recoverd {
-    /// TAKEOVER_RUN: kept for the leader's next run; a node that does not lead forgets it in its next round.
+    /// TAKEOVER_RUN: kept for the leader's next run.
     pub fn takeover_requested(&self, request: SrvidRequest) {
         let mut requests = self.takeovers.requests.borrow_mut();
         if requests.len() < REQUESTS_MAX {
-            requests.push(request);
+            requests.push((self.now(), request));
         }
-        self.wake.notify_one();
+        if self.leadership.is_leader() {
+            self.wake.notify_one();
+        }
     }
 
     /// REBALANCE_NODE.
@@ -48,9 +56,13 @@ impl Recoverd {
         }
     }
 
-    /// Requests are the leader's business.
+    /// Requests are the leader's business, and this node does not lead.
     pub fn forget_takeover_requests(&self) {
-        self.takeovers.requests.borrow_mut().clear();
+        let now = self.now();
+        self.takeovers
+            .requests
+            .borrow_mut()
+            .retain(|(came, _)| now.saturating_sub(*came) < KEPT);
         self.takeovers.rebalance.borrow_mut().clear();
         self.takeovers.again.set(false);
     }
@@ -68,7 +80,7 @@ impl Recoverd {
         let done = self.guarded_run().await;
         self.takeovers.again.set(!done);
         let answer = if done { self.me().0.cast_signed() } else { -1 };
-        for request in requests {
+        for (_, request) in requests {
             self.answer(request.pnn, request.srvid, &answer.to_le_bytes());
         }
     }
