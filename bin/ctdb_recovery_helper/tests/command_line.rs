@@ -38,8 +38,15 @@ fn without_ctdbd_nothing_is_written_and_the_log_descriptor_tells_why() {
     let (mut result, result_end) = std::io::pipe().unwrap();
     pass_on(&log_end);
     pass_on(&result_end);
-    let args = [log_end.as_raw_fd().to_string(), result_end.as_raw_fd().to_string()];
-    let status = helper().args(args).args(["/nowhere/ctdbd.socket", "7"]).status().unwrap();
+    let args = [
+        log_end.as_raw_fd().to_string(),
+        result_end.as_raw_fd().to_string(),
+    ];
+    let status = helper()
+        .args(args)
+        .args(["/nowhere/ctdbd.socket", "7"])
+        .status()
+        .unwrap();
     drop((log_end, result_end));
     assert_eq!(status.code(), Some(1));
     let (mut text, mut bytes) = (String::new(), Vec::new());

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ctdb_client::Client;
-use ctdb_harness::{Binaries, Cluster, Helper, require_peer};
+use ctdb_harness::{Binaries, Cluster, ClusterBuilder, Helper, Process, require_peer, wait_until};
 use ctdb_protocol::{
-    DbId, LtdbHeader, Pnn, PullDbExt, Reader, RecBuffer, RecBufferWriter, Reply, Request, Rsn, Srvid, Text,
-    TransDb, Wire,
+    DbId, LtdbHeader, Pnn, PullDbExt, Reader, RecBuffer, RecBufferWriter, RecMode, Reply, Request, Rsn,
+    Srvid, Text, TransDb, Wire,
 };
-use ctdb_runtime::Runtime;
+use ctdb_runtime::{Runtime, Signal};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const RECORDS: u32 = 200_000;
@@ -87,7 +87,7 @@ async fn pull(client: &Client, node: Pnn, db: DbId) -> Result<(u32, u32)> {
     client.control(node, &Request::DbThaw(db), LIMIT).await?;
     match answer.reply()? {
         Reply::DbPull(count) => Ok((count, good.get())),
-        other => anyhow::bail!("{other:?}"),
+        other => bail!("{other:?}"),
     }
 }
 
@@ -103,42 +103,82 @@ async fn longest_silence(client: Client, worst: Rc<Cell<Duration>>) {
     }
 }
 
-#[test]
-fn a_large_database_comes_back_on_all_nodes_while_ours_keep_answering() -> Result<()> {
-    let Some(debian) = require_peer() else {
-        return Ok(());
-    };
-    let ours = Binaries::ours()?.with_tool_of(&debian);
-    let leader = debian.with_helper(
-        Helper::Recovery,
-        Path::new(env!("CARGO_BIN_EXE_ctdb_recovery_helper")),
-    );
-    let cluster = Cluster::builder()
-        .nodes(1, &leader)
-        .nodes(2, &ours)
-        .tunable("AllowMixedVersions", 1)
-        .tunable("RerecoveryTimeout", 1)
-        .build()?;
+fn started(nodes: ClusterBuilder) -> Result<Cluster> {
+    let cluster = nodes.tunable("RerecoveryTimeout", 1).build()?;
     cluster.start()?;
     cluster.wait_healthy(LIMIT)?;
+    Ok(cluster)
+}
 
+/// Two of our nodes and one of Debian's, which has our helper in case that it leads.
+fn mixed() -> Result<Option<Cluster>> {
+    let Some(debian) = require_peer() else {
+        return Ok(None);
+    };
+    let ours = Binaries::ours()?;
+    let helper = Path::new(env!("CARGO_BIN_EXE_ctdb_recovery_helper"));
+    let theirs = debian.with_helper(Helper::Recovery, helper);
+    let nodes = Cluster::builder().nodes(1, &theirs).nodes(2, &ours);
+    started(nodes.tunable("AllowMixedVersions", 1)).map(Some)
+}
+
+async fn with_records(client: &Client) -> Result<DbId> {
+    let attach = Request::DbAttach(Text::from("large.tdb"));
+    let answer = client.control(client.pnn(), &attach, LIMIT).await?;
+    let Reply::DbAttach(db) = answer.reply()? else {
+        bail!("no database")
+    };
+    fill(client, db).await.context("filling the database")?;
+    complete_on(client, &[client.pnn()], db).await?;
+    Ok(db)
+}
+
+async fn complete_on(client: &Client, nodes: &[Pnn], db: DbId) -> Result<()> {
+    for node in nodes {
+        let (count, good) = pull(client, *node, db).await?;
+        ensure!(
+            (count, good) == (RECORDS, RECORDS),
+            "node {node}: {count} records, {good} good"
+        );
+    }
+    Ok(())
+}
+
+/// The leader finds an ACTIVE node and recovers.
+async fn want_recovery(client: &Client) -> Result<()> {
+    let active = Request::SetRecmode(RecMode::Active);
+    client.control(client.pnn(), &active, LIMIT).await?;
+    Ok(())
+}
+
+async fn recovered(cluster: &Cluster, client: &Client, before: u32) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let answer = client.control(client.pnn(), &Request::GetRecmode, LIMIT).await?;
+        if answer.status == 0 && cluster.generation()? != before {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < LIMIT,
+            "no recovery within {LIMIT:?}\n{}",
+            cluster.log_tails(40)
+        );
+        client.handle().sleep(Duration::from_millis(10)).await;
+    }
+}
+
+const ALL: [Pnn; 3] = [Pnn(0), Pnn(1), Pnn(2)];
+
+#[test]
+fn a_large_database_comes_back_on_all_nodes_while_ours_keep_answering() -> Result<()> {
+    let Some(cluster) = mixed()? else {
+        return Ok(());
+    };
     let runtime = Runtime::new()?;
     let handle = runtime.handle();
     runtime.block_on(async {
-        let first = Client::connect(&handle, &cluster.node(1).socket()).await?;
-        let answer = first
-            .control(first.pnn(), &Request::DbAttach(Text::from("large.tdb")), LIMIT)
-            .await?;
-        let Reply::DbAttach(db) = answer.reply()? else {
-            anyhow::bail!("no database")
-        };
-        fill(&first, db).await.context("filling the database")?;
-        let (count, good) = pull(&first, first.pnn(), db).await?;
-        ensure!(
-            (count, good) == (RECORDS, RECORDS),
-            "after filling: {count} records, {good} good"
-        );
-
+        let client = Client::connect(&handle, &cluster.node(1).socket()).await?;
+        let db = with_records(&client).await?;
         let mut worst = Vec::new();
         let mut watches = Vec::new();
         for pnn in [1, 2] {
@@ -146,42 +186,65 @@ fn a_large_database_comes_back_on_all_nodes_while_ours_keep_answering() -> Resul
             worst.push(Rc::new(Cell::new(Duration::ZERO)));
             watches.push(handle.spawn(longest_silence(client, worst[pnn - 1].clone())));
         }
-        let began = Instant::now();
         let before = cluster.generation()?;
-        // The leader finds an ACTIVE node and recovers.
-        first
-            .control(
-                first.pnn(),
-                &Request::SetRecmode(ctdb_protocol::RecMode::Active),
-                LIMIT,
-            )
-            .await?;
-        loop {
-            let answer = first.control(first.pnn(), &Request::GetRecmode, LIMIT).await?;
-            if answer.status == 0 && cluster.generation()? != before {
-                break;
-            }
-            ensure!(
-                began.elapsed() < LIMIT,
-                "no recovery within {LIMIT:?}\n{}",
-                cluster.log_tails(30)
-            );
-            handle.sleep(Duration::from_millis(10)).await;
-        }
+        let began = Instant::now();
+        want_recovery(&client).await?;
+        recovered(&cluster, &client, before).await?;
         println!("recovered after {:?}, worst answers {worst:?}", began.elapsed());
         drop(watches);
         for worst in worst {
             ensure!(worst.get() < SILENCE_MAX, "a ping waited {:?}", worst.get());
         }
-        for node in 0..3 {
-            let (count, good) = pull(&first, Pnn(node), db)
-                .await
-                .with_context(|| cluster.log_tails(25))?;
-            ensure!(
-                (count, good) == (RECORDS, RECORDS),
-                "node {node}: {count} records, {good} good"
-            );
+        complete_on(&client, &ALL, db)
+            .await
+            .with_context(|| cluster.log_tails(40))
+    })
+}
+
+const RECOVERY: &str = "ctdb_recovery_helper";
+const LOCK: &str = "ctdb_lock_helper";
+
+/// What dies how long after the recovery began. A lock helper dies on each node, with all locks it has.
+const DEATHS: [(&str, Duration); 5] = [
+    (LOCK, Duration::from_millis(100)),
+    (RECOVERY, Duration::from_millis(700)),
+    (LOCK, Duration::from_millis(1500)),
+    (LOCK, Duration::from_millis(3000)),
+    (LOCK, Duration::from_millis(4000)),
+];
+
+fn processes_of(cluster: &Cluster, program: &str) -> Result<Vec<Process>> {
+    let found: Vec<Process> = cluster
+        .nodes()
+        .iter()
+        .flat_map(|node| node.processes_of(program))
+        .collect();
+    ensure!(!found.is_empty(), "no {program} runs");
+    Ok(found)
+}
+
+#[test]
+fn no_record_is_lost_whatever_helper_dies_in_a_recovery() -> Result<()> {
+    let cluster = started(Cluster::builder().nodes(3, &Binaries::ours()?))?;
+    let runtime = Runtime::new()?;
+    let handle = runtime.handle();
+    runtime.block_on(async {
+        let client = Client::connect(&handle, &cluster.node(1).socket()).await?;
+        let db = with_records(&client).await?;
+        for (program, after) in DEATHS {
+            let before = cluster.generation()?;
+            want_recovery(&client).await?;
+            wait_until("a recovery helper", LIMIT, || processes_of(&cluster, RECOVERY))?;
+            handle.sleep(after).await;
+            for victim in processes_of(&cluster, program).unwrap_or_default() {
+                println!("{program} (pid {}) dies after {after:?}", victim.pid);
+                victim.signal(Signal::SIGKILL);
+            }
+            recovered(&cluster, &client, before).await?;
+            cluster.wait_healthy(LIMIT)?;
         }
-        Ok(())
+        complete_on(&client, &ALL, db)
+            .await
+            .with_context(|| cluster.log_tails(40))
     })
 }
