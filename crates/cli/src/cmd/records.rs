@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use ctdb_client::{Access, ClientError, Database};
-use ctdb_protocol::{Reader, RecData, Request, Srvid, SrvidRange, TraverseStart, TraverseStartExt, Wire};
-use ctdb_runtime::sync::Notify;
+use ctdb_protocol::LtdbHeader;
 
 use crate::args::Args;
 use crate::cmd::databases::{Found, find};
@@ -43,49 +42,23 @@ pub(crate) async fn catdb(cx: &Context, args: &Args<'_>) -> Outcome {
     walked.map(|()| 0)
 }
 
+/// Deleted records, which are empty, are not shown.
 async fn traverse(cx: &Context, db: &Found, count: Rc<Cell<u32>>) -> Result<(), Failure> {
-    let base = Srvid::range_base(SrvidRange::Client).map_or(0, |srvid| srvid.0);
-    let srvid = Srvid(base | u64::from(cx.handle().pid()));
-    let ended = Notify::new();
-    let tell = ended.clone();
-    let _listening = cx
-        .client
-        .on_message(srvid, move |_, data| {
-            let Ok(record) = RecData::decode(&mut Reader::new(data)) else {
-                return;
-            };
-            if record.is_end() {
-                tell.notify_one();
-            } else if let Some((header, value)) = record.header_and_value() {
-                count.set(count.get() + 1);
-                out(&show::record(record.key, &header, value));
-            }
-        })
-        .await?;
-    let start = TraverseStart {
-        db_id: db.id,
-        reqid: 0,
-        srvid,
+    let show_record = move |key: &[u8], header: LtdbHeader, value: &[u8]| {
+        count.set(count.get() + 1);
+        out(&show::record(key, &header, value));
     };
-    let request = Request::TraverseStartExt(TraverseStartExt {
-        start,
-        with_empty_records: false,
-    });
-    cx.client
-        .control(cx.node(), &request, cx.limit())
-        .await
-        .map_err(|error| match error {
-            ClientError::Status { status, .. } => {
-                Failure::coded(status, format!("traverse: control reply failed, ret={status}"))
-            }
-            error => {
-                let errno = error.errno();
-                Failure::coded(errno, format!("traverse: control failed, ret={errno}"))
-            }
-        })?;
     // How long a traverse may take is the daemon's business: it ends it, too.
-    ended.notified().await;
-    Ok(())
+    match cx.client.traverse(db.id, false, show_record).await {
+        Ok(_) => Ok(()),
+        Err(ClientError::Status { status, .. }) => {
+            Err(Failure::coded(status, format!("traverse: control reply failed, ret={status}")))
+        }
+        Err(error) => {
+            let errno = error.errno();
+            Err(Failure::coded(errno, format!("traverse: control failed, ret={errno}")))
+        }
+    }
 }
 
 pub(crate) async fn readkey(cx: &Context, args: &Args<'_>) -> Outcome {
