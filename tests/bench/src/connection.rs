@@ -26,11 +26,14 @@ const READ_BYTES: usize = 64 * 1024;
 /// A connection to a daemon's socket, or to a relay of the floor, whose packets begin with their length, too.
 pub struct Connection {
     stream: UnixStream,
-    /// Received bytes: those before `from` have been given out.
+    /// Received bytes: those before `from` have been given out, those from `filled` on are free.
     input: Vec<u8>,
     from: usize,
+    filled: usize,
     output: Vec<u8>,
     reqid: u32,
+    /// How often a record was asked for.
+    pub migrations: u64,
 }
 
 /// What a control was answered with.
@@ -56,8 +59,10 @@ impl Connection {
             stream,
             input: Vec::new(),
             from: 0,
+            filled: 0,
             output: Vec::new(),
             reqid: 0,
+            migrations: 0,
         })
     }
 
@@ -105,16 +110,21 @@ impl Connection {
         }
     }
 
-    /// The next packet's bytes, if there is one.
-    pub fn try_receive(&mut self) -> Result<Option<&[u8]>> {
+    /// Gives each packet that is there to `each`; to be called after each event of the poll.
+    pub fn receive_all(&mut self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut more = true;
         loop {
-            if let Some(packet) = self.cut()? {
-                return Ok(Some(&self.input[packet]));
+            while let Some(packet) = self.cut()? {
+                each(&self.input[packet])?;
+            }
+            // A short read got all that had come; what comes now is another event.
+            if !more {
+                return Ok(());
             }
             match self.fill() {
                 Ok(0) => bail!("the daemon closed the connection"),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Ok(_) => more = self.filled == self.input.len(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error).context("reading from the daemon"),
             }
         }
@@ -122,7 +132,7 @@ impl Connection {
 
     /// Takes a whole packet off the input.
     fn cut(&mut self) -> Result<Option<Range<usize>>> {
-        let input = &self.input[self.from..];
+        let input = &self.input[self.from..self.filled];
         let Some(length) = Header::peek_length(input) else {
             return Ok(None);
         };
@@ -137,14 +147,16 @@ impl Connection {
     }
 
     fn fill(&mut self) -> std::io::Result<usize> {
-        self.input.drain(..self.from);
+        self.input.copy_within(self.from..self.filled, 0);
+        self.filled -= self.from;
         self.from = 0;
-        let filled = self.input.len();
-        self.input.resize(filled + READ_BYTES, 0);
-        let read = self.stream.read(&mut self.input[filled..]);
-        self.input
-            .truncate(filled + read.as_ref().map_or(0, |count| *count));
-        read
+        if self.input.len() < self.filled + READ_BYTES {
+            self.input.resize(2 * (self.filled + READ_BYTES), 0);
+        }
+        let free = &mut self.input[self.filled..];
+        let count = self.stream.read(free)?;
+        self.filled += count;
+        Ok(count)
     }
 }
 
@@ -206,6 +218,7 @@ impl Connection {
 
     /// Asks for a record to come to this node, and waits until it has.
     pub fn migrate(&mut self, db_id: DbId, key: &[u8]) -> Result<()> {
+        self.migrations += 1;
         let header = self.request_header(Pnn::CURRENT);
         self.send_with(|out| encode_migration(&header, db_id, key, out))?;
         loop {

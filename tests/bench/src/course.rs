@@ -65,9 +65,10 @@ pub fn run(
         poll.poll(&mut events, Some(LOOK))?;
         for event in &events {
             let index = event.token().0;
-            while let Some(packet) = connections[index].try_receive()? {
+            connections[index].receive_all(|packet| {
                 ended.extend(course.end(index, packet)?);
-            }
+                Ok(())
+            })?;
         }
         let elapsed = start.elapsed();
         if laps.is_none() && !go_on(elapsed) {

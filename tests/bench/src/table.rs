@@ -120,7 +120,7 @@ mod tests {
         let text = table.to_string();
         let line: Vec<&str> = text
             .lines()
-            .nth(1)
+            .nth(2)
             .unwrap_or_default()
             .split_whitespace()
             .collect();

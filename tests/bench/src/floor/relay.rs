@@ -17,6 +17,7 @@ const CLIENTS: Token = Token(0);
 const PEERS: Token = Token(1);
 /// Links have the tokens behind.
 const FIRST_LINK: usize = 2;
+const READ_BYTES: usize = 64 * 1024;
 /// Place in the route, and route.
 const PLACE_AT: usize = 4;
 const ROUTE_AT: usize = 8;
@@ -41,6 +42,7 @@ struct Relay {
     /// For hops that have not said who they are.
     early: HashMap<u8, Vec<u8>>,
     to_flush: HashSet<usize>,
+    buffer: Box<[u8]>,
 }
 
 /// The socket of a relay's clients.
@@ -114,6 +116,7 @@ impl Relay {
             by_hop: HashMap::new(),
             early: HashMap::new(),
             to_flush: HashSet::new(),
+            buffer: vec![0; READ_BYTES].into(),
         })
     }
 
@@ -149,12 +152,15 @@ impl Relay {
     /// Takes all that has come and puts it where it goes next.
     fn read(&mut self, link: usize) -> Result<()> {
         let mut input = std::mem::take(&mut self.links[link].input);
-        let mut buffer = [0; 64 * 1024];
-        loop {
-            match self.links[link].stream.read(&mut buffer) {
+        let mut drained = false;
+        while !drained {
+            match self.links[link].stream.read(&mut self.buffer) {
                 // A client is done.
                 Ok(0) => break,
-                Ok(count) => input.extend_from_slice(&buffer[..count]),
+                Ok(count) => {
+                    input.extend_from_slice(&self.buffer[..count]);
+                    drained = count < READ_BYTES;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
                 Err(error) => return Err(error.into()),
