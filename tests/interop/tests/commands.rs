@@ -136,7 +136,15 @@ const COMMANDS: &[&str] = &[
 
 /// Commands whose text is our own: usages (same shape, own sentences).
 fn is_usage(command: &str) -> bool {
-    let misused = ["", "status extra", "getvar", "setvar ControlTimeout", "attach", "ban", "attach bad.tdb nonsense"];
+    let misused = [
+        "",
+        "status extra",
+        "getvar",
+        "setvar ControlTimeout",
+        "attach",
+        "ban",
+        "attach bad.tdb nonsense",
+    ];
     misused.contains(&command)
 }
 
@@ -162,7 +170,11 @@ fn transcript(cluster: &Cluster, tool: &Binaries) -> Vec<String> {
             if !is_usage(command) {
                 let _ = write!(text, "{}--- errors\n{}", run.text(), run.errors());
             }
-            if *command == "leader" { "$ ctdb leader".to_owned() } else { mask(cluster, &text) }
+            if *command == "leader" {
+                "$ ctdb leader".to_owned()
+            } else {
+                mask(cluster, &text)
+            }
         })
         .collect()
 }
@@ -184,7 +196,13 @@ fn mask(cluster: &Cluster, text: &str) -> String {
 
 fn mask_line(line: &str) -> String {
     let keep = |prefix: &str| format!("{prefix}...");
-    for prefix in ["Generation:", "Current time of node", "Ctdbd start time", "Time of last recovery", "Duration of last"] {
+    for prefix in [
+        "Generation:",
+        "Current time of node",
+        "Ctdbd start time",
+        "Time of last recovery",
+        "Duration of last",
+    ] {
         if line.starts_with(prefix) {
             return keep(prefix);
         }
@@ -231,7 +249,12 @@ fn both_tools_say_the_same_of_both_daemons() {
         let our_tool = scope.spawn(|| run(&debian, &ours));
         let all_ours = scope.spawn(|| run(&ours, &ours));
         let joined = |run: std::thread::ScopedJoinHandle<'_, Vec<String>>| run.join().unwrap();
-        (joined(reference), joined(their_tool), joined(our_tool), joined(all_ours))
+        (
+            joined(reference),
+            joined(their_tool),
+            joined(our_tool),
+            joined(all_ours),
+        )
     });
     let found = differences("their tool: their daemon, our daemon", &reference, &their_tool)
         + &differences("their daemon: their tool, our tool", &reference, &our_tool)
