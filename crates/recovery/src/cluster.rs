@@ -174,6 +174,19 @@ impl Failed {
     }
 }
 
+/// Nodes as the log shows them: `0, 2`.
+pub(crate) struct List<'a>(pub &'a [Pnn]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, node) in self.0.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{node}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Failures of nodes, and the last one of each as evidence.
 #[derive(Default)]
 pub struct Credits {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ctdb_protocol::control::{Reply, Request};
 use ctdb_protocol::{ControlFlags, DbFlags, DbId, Pnn, Text, TransDb};
 
-use crate::cluster::{ATTEMPTS, Cluster, Failed};
+use crate::cluster::{ATTEMPTS, Cluster, Failed, List};
 use crate::{pull, push};
 
 /// A database as the nodes' lists have it.
@@ -120,8 +120,9 @@ async fn attach_missing(cluster: &Cluster, found: &Found, db: &Database) -> Resu
         return Ok(());
     }
     log::info!(
-        "Database {} is attached on nodes {missing:?}, which lack it",
-        db.name
+        "Database {} is attached on nodes {}, which lack it",
+        db.name,
+        List(&missing)
     );
     let name = Text::from(db.name.as_str());
     let request = if db.flags.contains(DbFlags::PERSISTENT) {

@@ -13,7 +13,7 @@ use ctdb_protocol::{Reply, Request};
 use ctdb_runtime::sync::{Semaphore, join_all};
 
 use crate::ban::ban_the_worst;
-use crate::cluster::{Cluster, Credits, Failed, Services, ask};
+use crate::cluster::{Cluster, Credits, Failed, List, Services, ask};
 use crate::collection::{Budget, MEMORY_LIMIT};
 use crate::database::{Found, recover};
 use crate::hold::Holds;
@@ -63,9 +63,9 @@ pub async fn run(client: Client, generation: Generation, state_dir: Option<&Path
     cluster.ask_all(&Request::EndRecovery).await?; // 13
     cluster.holds.at("result").await;
     log::info!(
-        "Generation {generation}: {} databases recovered on nodes {:?}",
+        "Generation {generation}: {} databases recovered on nodes {}",
         databases.len(),
-        cluster.nodes
+        List(&cluster.nodes)
     );
     Ok(())
 }
@@ -116,7 +116,8 @@ async fn active_nodes(client: &Client) -> Result<Vec<Pnn>, Failed> {
         let says = nodemap(&answer)?.get(answer.node).map(|own| own.flags);
         match says {
             Some(flags) if flags.is_active() => active.push(answer.node),
-            flags => log::info!("Node {} takes no part: it says of itself {flags:?}", answer.node),
+            Some(flags) => log::info!("Node {} takes no part: it says that it is {flags}", answer.node),
+            None => log::info!("Node {} takes no part: it does not know itself", answer.node),
         }
     }
     if active.contains(&client.pnn()) {
