@@ -240,7 +240,7 @@ impl Recoverd {
         let held = match ClusterLock::try_take(&self.rt, command, LOCK_LIMIT).await {
             LockAttempt::Taken(held) => held,
             LockAttempt::Contended => {
-                log::info!("Another node holds the cluster lock");
+                log::debug!("Another node holds the cluster lock");
                 return self.election_event(Event::LockContended);
             }
             LockAttempt::Timeout => {
