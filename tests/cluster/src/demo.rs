@@ -112,7 +112,7 @@ fn lose_the_leader(cluster: &Cluster, say: &mut dyn FnMut(&dyn Display)) -> Resu
     ));
     thread::scope(|scope| {
         let load = Load::start(scope, cluster, &others);
-        wait_for_writes(&load, 5)?;
+        load.wait_for(5)?;
         let begun = Instant::now();
         cluster.node(victim).kill()?;
         cluster.wait_healthy_among(&others, LIMIT)?;
@@ -124,9 +124,9 @@ fn lose_the_leader(cluster: &Cluster, say: &mut dyn FnMut(&dyn Display)) -> Resu
             "After {took:.2?} the others are OK again: node {leader} leads, a new generation, databases recovered."
         ));
         let before = load.acknowledged();
-        wait_for_writes(&load, before + 5)?;
+        load.wait_for(before + 5)?;
         let written = load.stop();
-        check_writes(cluster, &others, &written)?;
+        load::check(cluster, &others, &written)?;
         let sum: u32 = written.iter().map(|(_, w)| w.acknowledged).sum();
         say(&format!(
             "The clients went on writing. All {sum} writes that they were told are done are there, on every node."
@@ -143,37 +143,6 @@ fn lose_the_leader(cluster: &Cluster, say: &mut dyn FnMut(&dyn Display)) -> Resu
         );
         Ok((victim, took))
     })
-}
-
-fn wait_for_writes(load: &Load<'_>, wanted: u32) -> Result<()> {
-    ctdb_harness::wait_until("clients' writes", LIMIT, || {
-        let now = load.acknowledged();
-        ensure!(now >= wanted, "{now} of {wanted} writes");
-        Ok(())
-    })?;
-    Ok(())
-}
-
-fn check_writes(cluster: &Cluster, pnns: &[usize], written: &[(usize, load::Written)]) -> Result<()> {
-    for (writer, written) in written {
-        for pnn in pnns {
-            let value = cluster
-                .node(*pnn)
-                .ctdb(&["pfetch", load::DATABASE, &load::key(*writer)])?
-                .ok()?
-                .text();
-            let found: u32 = value
-                .trim_end()
-                .parse()
-                .with_context(|| format!("value \"{}\"", value.trim_end()))?;
-            ensure!(
-                found == written.acknowledged || found == written.acknowledged + 1,
-                "node {pnn} has {found} of writer {writer}, which was told that {} is written",
-                written.acknowledged
-            );
-        }
-    }
-    Ok(())
 }
 
 fn take_it_back(cluster: &Cluster, victim: usize, say: &mut dyn FnMut(&dyn Display)) -> Result<Duration> {

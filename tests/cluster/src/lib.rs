@@ -6,3 +6,4 @@ pub mod demo;
 pub mod files;
 pub mod load;
 pub mod raw;
+pub mod scene;

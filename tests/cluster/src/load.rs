@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use ctdb_harness::{Cluster, Node};
+use anyhow::{Context, Result, ensure};
+use ctdb_harness::{Cluster, Node, wait_until};
 
 /// What one writer did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,12 +25,22 @@ pub struct Load<'scope> {
     writers: Vec<(usize, thread::ScopedJoinHandle<'scope, Written>)>,
 }
 
+/// For a write that waits for a recovery, even on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// Name of the persistent database that writers use.
 pub const DATABASE: &str = "load.tdb";
 
 /// Key of the writer on a node.
 pub fn key(pnn: usize) -> String {
     format!("writer-{pnn}")
+}
+
+impl Drop for Load<'_> {
+    /// The threads' scope waits for them, also when a test fails.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 impl<'scope> Load<'scope> {
@@ -58,13 +70,52 @@ impl<'scope> Load<'scope> {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// Waits for that many writes, by all writers together.
+    ///
+    /// # Errors
+    /// They do not come.
+    pub fn wait_for(&self, wanted: u32) -> Result<()> {
+        wait_until("clients' writes", LIMIT, || {
+            let now = self.acknowledged();
+            ensure!(now >= wanted, "{now} of {wanted} writes");
+            Ok(())
+        })?;
+        Ok(())
+    }
+
     /// Ends the writers; what each did, by node.
-    pub fn stop(self) -> Vec<(usize, Written)> {
+    pub fn stop(mut self) -> Vec<(usize, Written)> {
         self.stop.store(true, Ordering::Relaxed);
         let join =
             |(pnn, writer): (usize, thread::ScopedJoinHandle<'scope, Written>)| (pnn, joined(writer.join()));
-        self.writers.into_iter().map(join).collect()
+        std::mem::take(&mut self.writers).into_iter().map(join).collect()
     }
+}
+
+/// Checks that each of `pnns` has every write that its writer was told is done.
+///
+/// # Errors
+/// Which one has not.
+pub fn check(cluster: &Cluster, pnns: &[usize], written: &[(usize, Written)]) -> Result<()> {
+    for (writer, written) in written {
+        for pnn in pnns {
+            let value = cluster
+                .node(*pnn)
+                .ctdb(&["pfetch", DATABASE, &key(*writer)])?
+                .ok()?
+                .text();
+            let found: u32 = value
+                .trim_end()
+                .parse()
+                .with_context(|| format!("value \"{}\"", value.trim_end()))?;
+            ensure!(
+                found == written.acknowledged || found == written.acknowledged + 1,
+                "node {pnn} has {found} of writer {writer}, which was told that {} is written",
+                written.acknowledged
+            );
+        }
+    }
+    Ok(())
 }
 
 fn joined(result: thread::Result<Written>) -> Written {
