@@ -10,6 +10,8 @@ use ctdb_harness::{Cluster, Node};
 
 /// Between two looks at a cluster. Each costs milliseconds of a processor.
 const SAMPLING: Duration = Duration::from_millis(100);
+/// For a daemon to start another one.
+const START_LIMIT: Duration = Duration::from_secs(5);
 
 /// Memory of one process, or of several, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,12 +41,22 @@ fn field(status: &str, name: &str) -> u64 {
     number.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// Of the nodes' processes of a program, the most of each number.
-pub fn largest(nodes: &[Node], program: &str) -> Result<Memory> {
+/// Of the nodes' daemons, the most of each number.
+pub fn of_ctdbd(nodes: &[Node]) -> Result<Memory> {
+    largest(nodes, |node| node.pid().context("a daemon does not run"))
+}
+
+/// Of the nodes' recovery daemons, the most of each number.
+pub fn of_recoverd(nodes: &[Node]) -> Result<Memory> {
+    largest(nodes, |node| {
+        Ok(node.wait_process("ctdb_recoverd", START_LIMIT)?.pid)
+    })
+}
+
+fn largest(nodes: &[Node], pid: impl Fn(&Node) -> Result<u32>) -> Result<Memory> {
     let mut largest = Memory::default();
     for node in nodes {
-        let process = node.wait_process(program, Duration::from_secs(5))?;
-        let memory = Memory::of(process.pid)?;
+        let memory = Memory::of(pid(node)?)?;
         largest.resident = largest.resident.max(memory.resident);
         largest.own = largest.own.max(memory.own);
     }

@@ -64,7 +64,7 @@ fn daemons(subject: &mut Subject, count: usize, id: &str, number: &str) -> Resul
     let (peak, recovered) = memory::peak_during(cluster, || longest_silence(&sockets, || recover(cluster)));
     let (silence, took) = recovered?;
     check(&sockets, DATABASE, count, Pnn(leader as u32))?;
-    let daemon = memory::largest(cluster.nodes(), "ctdbd")?;
+    let daemon = memory::of_ctdbd(cluster.nodes())?;
     subject.end();
 
     let memory = |name: &str, what: &str, bytes| {

@@ -20,8 +20,8 @@ pub fn daemons(subject: &mut Subject) -> Result<Vec<Row>> {
     let took = subject.fresh_cluster()?;
     thread::sleep(SETTLING);
     let nodes = subject.cluster()?.nodes();
-    let daemon = memory::largest(nodes, "ctdbd")?;
-    let recoverd = memory::largest(nodes, "ctdb_recoverd")?.resident;
+    let daemon = memory::of_ctdbd(nodes)?;
+    let recoverd = memory::of_recoverd(nodes)?.resident;
     Ok(vec![
         Row::time("start", "start of three nodes to all OK", took),
         Row::memory("idle_ctdbd", "resident memory of an idle ctdbd", daemon.resident),
