@@ -49,11 +49,11 @@ test: ## Check style, build, run every test, list the skipped ones
 demo: ## Build and watch a cluster of three nodes lose its leader and recover
 	scripts/demo
 
-bench: ## Measure our programs and Debian's in the same run
+bench: ## Measure our programs and Debian's in the same run; BENCH="--quick both"
 	scripts/bootstrap --tests
 	scripts/fetch-peer
 	$(CARGO) build --locked --release --workspace --bins
-	target/release/ctdb-bench
+	target/release/ctdb-bench $(BENCH)
 
 fuzz: ## Feed each decoder with mutated input; FUZZ_SECONDS=60 for each
 	scripts/fuzz
