@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ctdb_events::client;
 use ctdb_events::proto::Run;
-use ctdb_runtime::{Child, Signal};
+use ctdb_runtime::{Child, Signal, Stream};
 
 use crate::{Daemon, shutdown};
 
@@ -150,12 +150,13 @@ pub async fn start(d: &Rc<Daemon>) -> anyhow::Result<()> {
             path.display()
         ),
     }
-    d.spawn(|d| watch(d, child));
+    d.spawn(|d| watch(d, child, pipe));
     Ok(())
 }
 
-/// Without events no address and no service is safe here: its end is ours.
-async fn watch(d: Rc<Daemon>, mut child: Child) {
+/// Without events no address and no service is safe here: its end is ours. Our end is its, too: the open pipe tells
+/// it that we live.
+async fn watch(d: Rc<Daemon>, mut child: Child, _life: Stream) {
     let status = child.wait().await;
     d.events.child.borrow_mut().take();
     if !d.events.ended.get() {

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ctdb_conf::{Config, Paths};
 use ctdb_runtime::sync::{Either, Semaphore, queue, select2};
-use ctdb_runtime::sys::{PidFileError, lock_pid_file, process_exists};
+use ctdb_runtime::sys::{PidFile, PidFileError, lock_pid_file, process_exists};
 use ctdb_runtime::{Handle, Listener, Signal, Signals, Stream};
 
 use super::events::Events;
@@ -25,6 +25,12 @@ const CLIENTS_MAX: usize = 1000;
 const REQUESTS_MAX: usize = 64;
 /// How often it is looked whether the process that we serve is there.
 const PID_INTERVAL: Duration = Duration::from_secs(1);
+/// The same when it seems to have ended, and how often then.
+const END_INTERVAL: Duration = Duration::from_millis(10);
+const END_LOOKS: usize = 100;
+/// A ctdbd that was killed and is started again meets the event daemon of its former life, which needs this long to
+/// notice.
+const PREDECESSOR_LIMIT: Duration = Duration::from_secs(5);
 
 /// Options of the command line.
 #[derive(Default)]
@@ -83,7 +89,7 @@ pub async fn serve(
     config: Config,
     options: Options,
 ) -> Result<Stopped, ServeError> {
-    let _pid_file = lock_pid_file(&paths.pid_file(NAME))?;
+    let _pid_file = take_pid_file(handle, &paths.pid_file(NAME)).await?;
     let wanted = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGINT, Signal::SIGTERM];
     let signals = handle.signals(&wanted).map_err(ServeError::Signals)?;
     let socket = paths.socket(NAME);
@@ -100,10 +106,11 @@ pub async fn serve(
         handle.pid(),
         socket.display()
     );
-    tell_ready(options.startup).await;
+    tell_ready(options.startup.as_ref()).await;
 
     let until_signal = handle_signals(&signals, paths, config, &events);
-    let stopped = match select2(until_signal, until_gone(handle, options.pid)).await {
+    let until_gone = until_gone(handle, options.pid, options.startup.as_ref());
+    let stopped = match select2(until_signal, until_gone).await {
         Either::Left(()) => Stopped::BySignal,
         Either::Right(()) => Stopped::PidGone,
     };
@@ -114,7 +121,17 @@ pub async fn serve(
     Ok(stopped)
 }
 
-async fn tell_ready(startup: Option<Stream>) {
+async fn take_pid_file(handle: &Handle, path: &Path) -> Result<PidFile, PidFileError> {
+    let end = handle.now() + PREDECESSOR_LIMIT;
+    loop {
+        match lock_pid_file(path) {
+            Err(PidFileError::Held { .. }) if handle.now() < end => handle.sleep(END_INTERVAL).await,
+            taken => return taken,
+        }
+    }
+}
+
+async fn tell_ready(startup: Option<&Stream>) {
     if let Some(stream) = startup
         && let Err(error) = stream.write_all(&0u32.to_ne_bytes()).await
     {
@@ -155,15 +172,31 @@ fn reload(config: Config, paths: &Paths, events: &Events) -> Config {
     }
 }
 
-/// Ends when the process is gone; never when there is none to watch.
-async fn until_gone(handle: &Handle, pid: Option<i32>) {
+/// Ends when the process is gone; never when there is none to watch. Our ctdbd keeps its end of the `startup` pipe
+/// open for life; the C one closes it at once, so a closed pipe is a reason to look and no more.
+async fn until_gone(handle: &Handle, pid: Option<i32>, startup: Option<&Stream>) {
     let Some(pid) = pid else {
         return std::future::pending().await;
     };
-    while process_exists(pid) {
-        handle.sleep(PID_INTERVAL).await;
-    }
+    let closed = async {
+        match startup {
+            Some(startup) => startup.readable().await,
+            None => std::future::pending().await,
+        }
+    };
+    select2(closed, until_no_process(handle, pid, PID_INTERVAL, usize::MAX)).await;
+    until_no_process(handle, pid, END_INTERVAL, END_LOOKS).await;
+    until_no_process(handle, pid, PID_INTERVAL, usize::MAX).await;
     log::error!("process {pid} is gone, so the event daemon ends");
+}
+
+/// Ends when the process is gone, or after so many looks.
+async fn until_no_process(handle: &Handle, pid: i32, interval: Duration, looks: usize) {
+    let mut left = looks;
+    while left > 0 && process_exists(pid) {
+        handle.sleep(interval).await;
+        left -= 1;
+    }
 }
 
 async fn accept_clients(handle: Handle, listener: Listener, events: Rc<Events>) {
