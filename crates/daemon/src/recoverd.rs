@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ctdb_runtime::sync::{Either, select2};
-use ctdb_runtime::{Instant, Signal};
+use ctdb_runtime::{Child, ExitStatus, Instant, Signal};
 
 use crate::Daemon;
 
@@ -17,6 +17,9 @@ const RESTART_MAX: Duration = Duration::from_secs(10);
 const LIVED: Duration = Duration::from_secs(30);
 /// How often the pings are looked at.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Time for an orderly end, in which the cluster lock is given back.
+const TERM_LIMIT: Duration = Duration::from_secs(1);
 
 /// What is known of the recovery daemon.
 #[derive(Default)]
@@ -57,10 +60,7 @@ pub async fn run(d: Rc<Daemon>) {
                 let pid = child.pid();
                 let status = match select2(child.wait(), silent(&d)).await {
                     Either::Left(status) => status,
-                    Either::Right(()) => {
-                        ctdb_runtime::sys::signal_process(pid, Signal::SIGTERM);
-                        child.wait().await
-                    }
+                    Either::Right(()) => end(&d, &mut child).await,
                 };
                 d.recoverd.pid.set(None);
                 if d.recoverd.stopping.get() {
@@ -90,6 +90,16 @@ fn start(d: &Rc<Daemon>) -> std::io::Result<ctdb_runtime::Child> {
         .arg(d.settings.paths.socket("ctdbd"))
         .die_with_parent();
     d.rt.spawn_program(program)
+}
+
+/// Ends one that went silent. A process that was stopped, or that hangs, does not heed SIGTERM.
+async fn end(d: &Daemon, child: &mut Child) -> ExitStatus {
+    ctdb_runtime::sys::signal_process(child.pid(), Signal::SIGTERM);
+    if let Ok(status) = d.rt.timeout(TERM_LIMIT, child.wait()).await {
+        return status;
+    }
+    ctdb_runtime::sys::signal_process(child.pid(), Signal::SIGKILL);
+    child.wait().await
 }
 
 /// Resolves when there was no ping for (RecdFailCount + 1) times RecdPingTimeout.
