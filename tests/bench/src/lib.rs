@@ -1,1 +1,0 @@
-//! Measures any daemon that speaks the protocol.
