@@ -129,13 +129,21 @@ fn admit(d: &Rc<Daemon>, wish: Wish, answer: Responder) {
     if let Some(db) = d.databases.by_name(&wish.name) {
         return reply(&known(db, wish.kind), answer);
     }
+    // A node's calls for a database follow its attach on the same link, so a new file is opened at once.
+    if let Some(attached) = open_at_once(d, &wish.name, wish.kind) {
+        return opened(d, &attached, answer);
+    }
     d.spawn(|d| async move {
         let attached = open(&d, &wish.name, wish.kind).await;
-        reply(&attached, answer);
-        if let Ok(db) = attached {
-            tell_others(&d, &db);
-        }
+        opened(&d, &attached, answer);
     });
+}
+
+fn opened(d: &Rc<Daemon>, attached: &anyhow::Result<Rc<Database>>, answer: Responder) {
+    reply(attached, answer);
+    if let Ok(db) = attached {
+        tell_others(d, db);
+    }
 }
 
 fn reply(attached: &anyhow::Result<Rc<Database>>, answer: Responder) {
@@ -255,16 +263,34 @@ pub async fn open(d: &Rc<Daemon>, name: &str, kind: DbKind) -> anyhow::Result<Rc
         opened.await; // somebody else does it
     }
     let _opening = Opening(room, name);
+    let path = path(d, name, kind);
+    if kind == DbKind::Persistent {
+        check_persistent(d, name, &path).await?;
+    }
+    open_sound(d, name, kind, path)
+}
+
+/// Opens what nothing has to be awaited for: no other attach or detach is under way, and no file needs a check.
+fn open_at_once(d: &Rc<Daemon>, name: &str, kind: DbKind) -> Option<anyhow::Result<Rc<Database>>> {
+    let busy = d.deferred_attaches.opening.borrow().contains(name);
+    let path = path(d, name, kind);
+    if busy || kind == DbKind::Persistent && path.exists() {
+        return None;
+    }
+    let healthy = match kind {
+        DbKind::Persistent => check_health(d, name),
+        DbKind::Volatile | DbKind::Replicated => Ok(()),
+    };
+    Some(healthy.and_then(|()| open_sound(d, name, kind, path)))
+}
+
+fn open_sound(d: &Rc<Daemon>, name: &str, kind: DbKind, path: PathBuf) -> anyhow::Result<Rc<Database>> {
     let id = DbId::of_name(name.as_bytes());
     if let Some(other) = d.databases.get(id) {
         bail!(
             "database {name} has the same id {id} as {}: one of them needs another name",
             other.name
         );
-    }
-    let path = path(d, name, kind);
-    if kind == DbKind::Persistent {
-        check_persistent(d, name, &path).await?;
     }
     let tdb = open_file(d, &path, kind)?;
     let db = Rc::new(Database::new(name, path, kind, tdb, d.state.generation()));
@@ -287,11 +313,16 @@ fn path(d: &Daemon, name: &str, kind: DbKind) -> PathBuf {
     directory.join(format!("{name}.{}", d.me()))
 }
 
-/// What survives a restart must be sound and not be marked as bad.
-async fn check_persistent(d: &Rc<Daemon>, name: &str, path: &Path) -> anyhow::Result<()> {
+fn check_health(d: &Daemon, name: &str) -> anyhow::Result<()> {
     if let Some(reason) = d.databases.health.reason(name)? {
         bail!("persistent database {name} is marked as unhealthy: {reason}");
     }
+    Ok(())
+}
+
+/// What survives a restart must be sound and not be marked as bad.
+async fn check_persistent(d: &Rc<Daemon>, name: &str, path: &Path) -> anyhow::Result<()> {
+    check_health(d, name)?;
     if !path.exists() {
         return Ok(());
     }
