@@ -110,12 +110,15 @@ impl Bench {
                 format!("{:?}", ours.code),
             ),
         ];
-        for (part, theirs, ours) in parts {
-            if mask(&theirs) != mask(&ours) {
+        for (part, one, other) in parts {
+            if mask(&one) != mask(&other) {
                 let _ = writeln!(
                     self.differences,
-                    "--- {what}: {part}\nDebian's:\n{theirs}\nours:\n{ours}"
+                    "--- {what}: {part}\nDebian's:\n{one}\nours:\n{other}"
                 );
+                if part == "exit code" {
+                    let _ = writeln!(self.differences, "ours said: {}{}", ours.text(), ours.errors());
+                }
             }
         }
     }
@@ -145,6 +148,8 @@ fn run_ours(node: &Node, debian: &Binaries, words: &[&str]) -> Result<ToolRun> {
     run_limited(node.in_this_node(&mut command).args(words), LIMIT)
 }
 
+type Part = fn(&mut Bench) -> Result<()>;
+
 #[test]
 fn our_tool_says_what_debians_says() -> Result<()> {
     let Some(debian) = require_peer() else {
@@ -154,6 +159,8 @@ fn our_tool_says_what_debians_says() -> Result<()> {
     let cluster = Cluster::builder()
         .nodes(3, &debian)
         .public_addresses(0, address)
+        // Between two recoveries C's recovery daemon waits ten seconds.
+        .tunable("RerecoveryTimeout", 1)
         .build()?;
     cluster.start()?;
     cluster.wait_healthy(LIMIT)?;
@@ -163,18 +170,29 @@ fn our_tool_says_what_debians_says() -> Result<()> {
         differences: String::new(),
         runs: 0,
     };
-    questions(&mut bench)?;
-    errors(&mut bench)?;
-    usages(&mut bench)?;
-    databases(&mut bench)?;
-    records(&mut bench)?;
-    transactions(&mut bench)?;
-    backups(&mut bench)?;
-    settings(&mut bench)?;
-    changes_of_state(&mut bench)?;
-    recoveries(&mut bench)?;
-    nodes_files(&mut bench)?;
-    other_nodes_down(&mut bench)?;
+    let parts: [(&str, Part); 13] = [
+        ("questions", questions),
+        ("errors", errors),
+        ("usages", usages),
+        ("databases", databases),
+        ("records", records),
+        ("transactions", transactions),
+        ("backups", backups),
+        ("settings", settings),
+        ("changes of state", changes_of_state),
+        ("recoveries", recoveries),
+        ("nodes files", nodes_files),
+        ("silent daemons", silent_daemons),
+        ("nodes down", other_nodes_down),
+    ];
+    for (name, part) in parts {
+        // What differs elsewhere is to be seen as well.
+        let begun = Instant::now();
+        if let Err(error) = part(&mut bench) {
+            let _ = writeln!(bench.differences, "--- {name}: {error}");
+        }
+        println!("{name}: {:.1?}", begun.elapsed());
+    }
     bench.finish()
 }
 
@@ -238,13 +256,10 @@ fn questions(bench: &mut Bench) -> Result<()> {
         &["gettickles", "foo"],
         &["setifacelink", "nope", "up"],
         &["setifacelink", "a-name-that-is-too-long", "up"],
-        &["setifacelink", "lo", "sideways"],
         &["event", "status", "legacy", "monitor"],
         &["event", "nonsense"],
         &["scriptstatus"],
         &["scriptstatus", "nope"],
-        &["natgw", "status"],
-        &["lvs", "list"],
         &["checktcpport", "0"],
         &["checktcpport", "abc"],
         &["version", "1"],
@@ -353,6 +368,9 @@ fn usages(bench: &mut Bench) -> Result<()> {
         &["attach", "a", "nonsense"],
         &["readkey", "a", "b", "nonsense"],
         &["setlmasterrole", "maybe"],
+        &["setifacelink", "lo", "sideways"],
+        &["natgw"],
+        &["lvs"],
         &["ip", "some"],
         &["nodestatus", "a", "b"],
         &["pfetch", "a"],
@@ -406,20 +424,17 @@ fn databases(bench: &mut Bench) -> Result<()> {
     bench.same(0, &["getdbmap"], Mask::Nothing)?;
     bench.same(1, &["getdbmap", "-X"], Mask::Nothing)?;
     bench.same(1, &["getdbmap", "-n", "2"], Mask::Nothing)?;
+    for name in ["a-volatile.tdb", "b-sticky.tdb", "a-readonly.tdb"] {
+        look_at(bench, name)?;
+    }
+    // Of these kinds both: a question for the sequence number makes the C daemon store an empty record.
     for name in [
-        "a-volatile.tdb",
+        "a-persistent.tdb",
         "b-persistent.tdb",
-        "a-sticky.tdb",
-        "b-readonly.tdb",
+        "a-replicated.tdb",
         "b-replicated.tdb",
     ] {
-        for command in ["getdbstatus", "getdbseqnum", "dbstatistics", "cattdb", "catdb"] {
-            bench.same(0, &[command, name], Mask::Nothing)?;
-        }
-        bench.same(1, &["getdbstatus", name, "-n", "2"], Mask::Nothing)?;
-        bench.same(0, &["setdbsticky", name], Mask::Nothing)?;
-        bench.same(0, &["setdbreadonly", name], Mask::Nothing)?;
-        bench.same(0, &["detach", name], Mask::Nothing)?;
+        look_at(bench, name)?;
     }
     let id = bench.theirs(0, &["getdbmap"])?.text();
     let id = id
@@ -430,6 +445,17 @@ fn databases(bench: &mut Bench) -> Result<()> {
         .to_owned();
     bench.same(0, &["getdbstatus", &id], Mask::Nothing)?;
     bench.same(0, &["dbstatistics", &id, "-n", "1"], Mask::Nothing)
+}
+
+fn look_at(bench: &mut Bench, name: &str) -> Result<()> {
+    for command in ["getdbstatus", "getdbseqnum", "dbstatistics", "cattdb", "catdb"] {
+        bench.same(0, &[command, name], Mask::Nothing)?;
+    }
+    bench.same(1, &["getdbstatus", name, "-n", "2"], Mask::Nothing)?;
+    for command in ["setdbsticky", "setdbreadonly", "detach"] {
+        bench.same(0, &[command, name], Mask::Nothing)?;
+    }
+    Ok(())
 }
 
 /// The same conversation about a database of their own with each tool.
@@ -533,9 +559,10 @@ fn backups(bench: &mut Bench) -> Result<()> {
             text.replace(&theirs, "F").replace(&ours, "F")
         });
         let (mut one, mut two) = (fs::read(&theirs)?, fs::read(&ours)?);
-        // The time of the backup.
+        // The time of the backup, and the number of the database in the one buffer, which C's tool leaves to chance.
         for bytes in [&mut one, &mut two] {
             bytes[8..16].fill(0);
+            bytes[104..108].fill(0);
         }
         ensure!(
             one == two,
@@ -547,6 +574,8 @@ fn backups(bench: &mut Bench) -> Result<()> {
         bench.same(0, &["restoredb", &ours], Mask::Nothing)?;
         bench.same(0, &["restoredb", &theirs], Mask::Nothing)?;
         bench.same(0, &["cattdb", db], Mask::Nothing)?;
+        // C's tool would not cut what was there before.
+        fs::remove_file(&theirs)?;
     }
     let file = fs::read(&ours)?;
     fs::write(&ours, [&[2][..], &file[1..]].concat())?;
@@ -576,12 +605,6 @@ fn settings(bench: &mut Bench) -> Result<()> {
         &["getdebug", "-n", "1"],
         &["setdebug", "9", "-n", "1"],
         &["getdebug", "-n", "1"],
-        &["setlmasterrole", "off", "-n", "1"],
-        &["getcapabilities", "-n", "1"],
-        &["setlmasterrole", "on", "-n", "1"],
-        &["setleaderrole", "off", "-n", "1"],
-        &["getcapabilities", "-n", "1", "-X"],
-        &["setleaderrole", "on", "-n", "1"],
         &["statisticsreset"],
         &["setifacelink", "lo", "down"],
         &["status"],
@@ -589,47 +612,41 @@ fn settings(bench: &mut Bench) -> Result<()> {
         &["ifaces"],
         &["ifaces", "-X"],
         &["setifacelink", "lo", "up"],
+        // Some time after these there are recoveries.
+        &["setlmasterrole", "off", "-n", "1"],
+        &["getcapabilities", "-n", "1"],
+        &["setlmasterrole", "on", "-n", "1"],
+        &["setleaderrole", "off", "-n", "1"],
+        &["getcapabilities", "-n", "1", "-X"],
+        &["setleaderrole", "on", "-n", "1"],
     ] {
         bench.same(0, words, Mask::Nothing)?;
     }
     Ok(())
 }
 
-/// Each change by one tool, the way back by the other, and both ways round; states as both see them.
+/// Each change by our tool; what it has come to, and that it is there already, both tools say.
 fn changes_of_state(bench: &mut Bench) -> Result<()> {
-    let here = ["-n", "1"];
-    for (there, back) in [
-        (&["disable"][..], &["enable"][..]),
-        (&["stop"], &["continue"]),
-        (&["ban", "600"], &["unban"]),
+    for words in [
+        &["disable"][..],
+        &["enable"],
+        &["stop"],
+        &["continue"],
+        &["ban", "600"],
+        &["unban"],
     ] {
-        let with_node =
-            |words: &[&'static str]| -> Vec<&'static str> { here.iter().chain(words).copied().collect() };
-        let (there, back) = (with_node(there), with_node(back));
-        for ours_first in [false, true] {
-            for words in [&there, &back] {
-                let ours = ours_first == (words == &there);
-                let run = if ours {
-                    bench.ours(0, words)?
-                } else {
-                    bench.theirs(0, words)?
-                };
-                ensure!(run.code == Some(0) && run.stdout.is_empty(), "{words:?}: {run:?}");
-                bench.same(0, words, Mask::Nothing)?;
-                bench.same(0, &["nodestatus", "all"], Mask::Nothing)?;
-                bench.same(0, &["nodestatus", "1", "-X"], Mask::Nothing)?;
-                bench.same(1, &["nodestatus"], Mask::Nothing)?;
-                if ours {
-                    ensure!(
-                        run.elapsed < Duration::from_secs(15),
-                        "{words:?} took {:?}",
-                        run.elapsed
-                    );
-                }
-            }
-            bench.cluster.wait_healthy(LIMIT)?;
-        }
+        let words: Vec<&str> = ["-n", "1"].iter().chain(words).copied().collect();
+        let run = bench.ours(0, &words)?;
+        ensure!(
+            run.code == Some(0) && run.stdout.is_empty() && run.stderr.is_empty(),
+            "{words:?}: {run:?}"
+        );
+        bench.same(0, &words, Mask::Nothing)?;
+        bench.same(0, &["nodestatus", "all"], Mask::Nothing)?;
+        bench.same(0, &["nodestatus", "1", "-X"], Mask::Nothing)?;
+        bench.same(1, &["nodestatus"], Mask::Nothing)?;
     }
+    bench.cluster.wait_healthy(LIMIT)?;
     bench.same(0, &["ipreallocate"], Mask::Nothing)?;
     bench.same(0, &["sync"], Mask::Nothing)
 }
@@ -682,6 +699,21 @@ fn nodes_files(bench: &mut Bench) -> Result<()> {
     bench.same(0, &["listnodes"], Mask::Nothing)?;
     bench.same(0, &["reloadnodes"], Mask::Nothing)?;
     fs::write(&path, good)?;
+    Ok(())
+}
+
+/// A daemon that does not answer: the limits of an answer and of the whole run.
+fn silent_daemons(bench: &mut Bench) -> Result<()> {
+    bench.cluster.node(1).pause()?;
+    bench.same(0, &["-t", "1", "-n", "1", "ping"], Mask::Nothing)?;
+    bench.same(
+        0,
+        &["-t", "1", "-n", "1", "getvar", "ControlTimeout"],
+        Mask::Nothing,
+    )?;
+    bench.same(1, &["-T", "1", "ping"], Mask::Nothing)?;
+    bench.cluster.node(1).resume()?;
+    bench.cluster.wait_healthy(LIMIT)?;
     Ok(())
 }
 

@@ -83,6 +83,7 @@ impl From<ClientError> for Failure {
                 errno,
                 format!("Control {opcode} failed to node {}, ret={errno}", node.0),
             ),
+            ClientError::Connect { .. } => Failure::coded(errno, format!("connect() failed, errno={errno}")),
             ClientError::Disconnected { .. } => Failure::said(error.to_string()),
             other => Failure::coded(errno, other.to_string()),
         }

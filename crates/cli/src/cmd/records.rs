@@ -31,7 +31,7 @@ pub(crate) async fn cattdb(cx: &Context, args: &Args<'_>) -> Outcome {
     Ok(0)
 }
 
-/// Records come as messages; one without key and data is the end.
+/// The walk over all nodes; how many records came is said even if it fails.
 pub(crate) async fn catdb(cx: &Context, args: &Args<'_>) -> Outcome {
     args.want(1..=1)?;
     let found = find(cx, &args.text(0)).await?;
@@ -51,12 +51,16 @@ async fn traverse(cx: &Context, db: &Found, count: Rc<Cell<u32>>) -> Result<(), 
     // How long a traverse may take is the daemon's business: it ends it, too.
     match cx.client.traverse(db.id, false, show_record).await {
         Ok(_) => Ok(()),
-        Err(ClientError::Status { status, .. }) => {
-            Err(Failure::coded(status, format!("traverse: control reply failed, ret={status}")))
-        }
+        Err(ClientError::Status { status, .. }) => Err(Failure::coded(
+            status,
+            format!("traverse: control reply failed, ret={status}"),
+        )),
         Err(error) => {
             let errno = error.errno();
-            Err(Failure::coded(errno, format!("traverse: control failed, ret={errno}")))
+            Err(Failure::coded(
+                errno,
+                format!("traverse: control failed, ret={errno}"),
+            ))
         }
     }
 }

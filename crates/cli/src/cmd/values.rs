@@ -19,7 +19,7 @@ pub(crate) fn parse(word: &[u8]) -> Result<Vec<u8>, Failure> {
 
 fn unhex(digits: &[u8]) -> Result<Vec<u8>, Failure> {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         // Upstream says "Key" for values as well.
         let line = format!("Key ({}) contains odd number of hex digits", text(digits));
         return Err(Failure::coded(EINVAL, line));

@@ -138,7 +138,8 @@ fn with_port(addr: SockAddr) -> String {
 /// Connections to a public address.
 pub fn tickles(list: &TickleList, separator: Option<&str>) -> String {
     let mut text = match separator {
-        Some(separator) => row(separator, &["Source IP", "Port", "Destination IP", "Port"]),
+        // 4.17 spells it so, and scripts may have learnt it.
+        Some(separator) => row(separator, &["Source IP", "Port", "Destiation IP", "Port"]),
         None => format!(
             "Connections for IP: {}\nNum connections: {}\n",
             address(list.addr),
