@@ -98,6 +98,11 @@ impl Helper {
         }
     }
 
+    /// Whether it has not ended. To be asked of one that owes no answer.
+    pub fn lives(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Resolves when the helper has died. Only to be waited for between requests.
     pub fn died(&self) -> impl Future<Output = ()> + use<> {
         let stream = self.stream.clone();

@@ -36,8 +36,7 @@ pub struct Lease {
 /// # Errors
 /// None can be started.
 pub fn lease(d: &Rc<Daemon>) -> io::Result<Lease> {
-    let idle = d.locks.pool.idle.borrow_mut().pop();
-    let helper = match idle {
+    let helper = match idle(d) {
         Some(helper) => helper,
         None => Helper::start(d)?,
     };
@@ -45,6 +44,17 @@ pub fn lease(d: &Rc<Daemon>) -> io::Result<Lease> {
         daemon: d.clone(),
         helper: Some(helper),
     })
+}
+
+/// One that still lives. What has ended meanwhile, killed for want of memory for instance, would fail whoever got it.
+fn idle(d: &Daemon) -> Option<Helper> {
+    loop {
+        let helper = d.locks.pool.idle.borrow_mut().pop()?;
+        if helper.lives() {
+            return Some(helper);
+        }
+        log::warn!("Lock helper {} has ended while it was idle", helper.pid());
+    }
 }
 
 impl Lease {

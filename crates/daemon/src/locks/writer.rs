@@ -58,7 +58,21 @@ impl Drop for Entry<'_> {
     }
 }
 
+/// A helper that dies on the way may have stored everything or nothing; the same once more does no harm.
 async fn update(d: &Rc<Daemon>, db: &Rc<Database>, records: &[u8]) -> Result<(), HelperError> {
+    match update_once(d, db, records).await {
+        Err(HelperError::Io(error)) => {
+            log::warn!(
+                "Database {}: a transaction is stored once more: lock helper: {error}",
+                db.name
+            );
+            update_once(d, db, records).await
+        }
+        other => other,
+    }
+}
+
+async fn update_once(d: &Rc<Daemon>, db: &Rc<Database>, records: &[u8]) -> Result<(), HelperError> {
     let mut helper = pool::lease(d)?;
     let request = Request::UpdateRecords {
         db: db.for_helper(d),
