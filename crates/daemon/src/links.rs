@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ctdb_protocol::NodeFlags;
+use ctdb_runtime::sync::select2;
 use ctdb_runtime::{Class, Listener, Stream};
 use ctdb_transport::{CloseReason, Closed, Connection, Flow, Limits, LinkKind};
 
 use crate::nodes::Node;
 use crate::notice::{self, Change};
-use crate::{Daemon, asks, calls, commit, dispatch, keepalive};
+use crate::{Daemon, asks, calls, commit, dispatch, keepalive, traverse};
 
 /// First pause before connecting again; doubles up to [`RETRY_MAX`]. Upstream always waits a second,
 /// which is most of the time that a restarted node needs to come back.
@@ -47,7 +48,7 @@ async fn connect(d: Rc<Daemon>, node: Rc<Node>) {
             ),
             Err(_) => log::trace!("Node {} at {} does not answer", node.pnn, node.address),
         }
-        d.rt.sleep(pause).await;
+        select2(d.rt.sleep(pause), node.heard_from.notified()).await;
         pause = (pause * 2).min(RETRY_MAX);
     }
 }
@@ -125,6 +126,8 @@ fn incoming(d: &Rc<Daemon>, stream: Stream) {
         },
     );
     *node.incoming.borrow_mut() = Some(connection);
+    // It is up: no need to wait for the end of the pause before the next attempt.
+    node.heard_from.notify_all();
     check_connected(d, &node);
 }
 
@@ -166,6 +169,7 @@ pub fn node_dead(d: &Rc<Daemon>, node: &Rc<Node>, why: &str) {
         asks::fail_node(d, node.pnn);
         calls::node_gone(d, node.pnn);
         commit::node_gone(d, node.pnn);
+        traverse::node_gone(d, node.pnn);
         notice::poke(d, Change::Nodes);
     } else {
         log::trace!("Link with node {} broke before both were up: {why}", node.pnn);

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ctdb_protocol::packet::Version;
 use ctdb_protocol::{NodeAndFlags, NodeFlags, NodeMap, Pnn};
 use ctdb_runtime::Task;
+use ctdb_runtime::sync::Notify;
 use ctdb_transport::Connection;
 
 /// One line of the nodes file.
@@ -27,6 +28,8 @@ pub struct Node {
     pub silent_ticks: Cell<u32>,
     /// What its keepalives announce; `None` until the first.
     pub version: Cell<Option<Version>>,
+    /// It has connected to us.
+    pub heard_from: Notify,
     /// Connects, and connects again.
     pub connector: RefCell<Option<Task<()>>>,
 }
@@ -47,6 +50,7 @@ impl Node {
             heard: Cell::new(0),
             silent_ticks: Cell::new(0),
             version: Cell::new(None),
+            heard_from: Notify::new(),
             connector: RefCell::new(None),
         })
     }
