@@ -10,10 +10,11 @@ load_script_options
 
 [ $# -eq 2 ] || die "usage: ${0##*/} PID EVENT"
 
-# Prints "PID NAME" of the processes below the script that often hang: those that go to a file system or to a service.
+# suspects TREE PATTERN: prints "PID NAME" of the processes that often hang: those that go to a file system or to a
+# service. A line of the tree is "  |-NAME,PID ARGUMENTS".
 suspects()
 {
-	echo "$1" | sed -nE "s/^.*-($2.*),([0-9]+).*/\2 \1/p; s/^($2.*),([0-9]+).*/\2 \1/p"
+	echo "$1" | sed -nE "s/^([^,]*-)?([^,]*($2)[^,]*),([0-9]+).*/\4 \2/p"
 }
 
 report()
@@ -22,7 +23,7 @@ report()
 	tree=$(pstree -p -a "$1")
 	echo "pstree -p -a $1:"
 	echo "$tree"
-	suspects "$tree" "[^,]*(${CTDB_DEBUG_HUNG_SCRIPT_STACKPAT:-exportfs|rpcinfo})" | print_stacks
+	suspects "$tree" "${CTDB_DEBUG_HUNG_SCRIPT_STACKPAT:-exportfs|rpcinfo}" | print_stacks
 	# The event daemon has no status of the first event yet.
 	if [ "$2" != init ]; then
 		echo "---- ctdb scriptstatus $2: ----"
