@@ -9,4 +9,4 @@ mod namespace;
 mod sandbox;
 
 pub use namespace::Namespace;
-pub use sandbox::{Ran, Sandbox, source};
+pub use sandbox::{Ran, Sandbox, debians, source};

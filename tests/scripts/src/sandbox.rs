@@ -103,6 +103,25 @@ pub fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
+/// A file of Debian's package, unpacked where `scripts/fetch-peer` puts it, or in `/tmp/peer`, or where `CTDB_PEER`
+/// says. `None`, noted as skipped, where that is not.
+pub fn debians(path: &str) -> Option<PathBuf> {
+    let places = [
+        std::env::var_os("CTDB_PEER").map(PathBuf::from),
+        Some(source("target/peer")),
+        Some(PathBuf::from("/tmp/peer")),
+    ];
+    let found = places
+        .into_iter()
+        .flatten()
+        .map(|place| place.join(path))
+        .find(|file| file.exists());
+    if found.is_none() {
+        skip("Debian's ctdb is not here; scripts/fetch-peer gets it");
+    }
+    found
+}
+
 impl Sandbox {
     /// With stand-ins only, on a Debian that is node 0 of its cluster.
     ///

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use ctdb_harness::skip;
-use ctdb_script_tests::{Sandbox, source};
+use ctdb_script_tests::{Sandbox, debians, source};
 
 /// `ctdb-config` as if these were configured.
 fn with_databases() -> Result<Sandbox> {
@@ -517,11 +517,10 @@ fn after_a_crash_of_ctdbd_its_addresses_are_removed_by_a_stand_in_of_the_service
 /// Scripts of sites and of Debian's package call these by name.
 #[test]
 fn every_function_of_debians_4_17_is_there_under_its_name() -> Result<()> {
-    let peer = std::env::var("CTDB_PEER").unwrap_or_else(|_| "/tmp/peer".to_owned());
-    let Ok(theirs) = std::fs::read_to_string(format!("{peer}/etc/ctdb/functions")) else {
-        skip("Debian's ctdb is not here; scripts/fetch-peer gets it");
+    let Some(theirs) = debians("etc/ctdb/functions") else {
         return Ok(());
     };
+    let theirs = std::fs::read_to_string(theirs)?;
     let names = |text: &str| -> Vec<String> {
         text.lines()
             .filter_map(|line| line.trim_end().split_once("()"))
@@ -541,6 +540,96 @@ fn every_function_of_debians_4_17_is_there_under_its_name() -> Result<()> {
         .filter(|name| !["mktemp", "kill_tcp_summarise", "ctdb_translate_option"].contains(&name.as_str()))
         .collect();
     assert_eq!(missing, [""; 0]);
+    Ok(())
+}
+
+/// As on a node where the scripts, which are configuration to Debian, are still those of its package.
+#[test]
+fn debians_scripts_work_with_these_functions() -> Result<()> {
+    let Some(scripts) = debians("usr/share/ctdb/events/legacy") else {
+        return Ok(());
+    };
+    let Some(mut sandbox) = Sandbox::in_namespace()? else {
+        return Ok(());
+    };
+    // They do not quote it.
+    sandbox.set("CTDB", "ctdb");
+    for tool in ["iptables", "ip6tables"] {
+        sandbox.stand_in(tool, "")?;
+    }
+    // The one program of the network that its monitoring asks.
+    sandbox.stand_in("ethtool", "echo 'Link detected: yes'")?;
+    sandbox.stand_in(
+        "ctdb",
+        "case \"$1\" in checktcpport) exit 98 ;; pnn) echo 0 ;; esac",
+    )?;
+    sandbox.stand_in("killall", "exit 1")?;
+    sandbox.stand_in(
+        "testparm",
+        "printf '[global]\\n\\tsmb ports = 445\\n[a]\\n\\tpath = /tmp\\n'",
+    )?;
+    sandbox.program("base/nfs-linux-kernel-callout", "")?;
+    sandbox.helper("ctdb-config", "echo \"$HERE\"")?;
+    sandbox.write("base/public_addresses", "10.1.1.1/24 pub0\n")?;
+    sandbox
+        .network()?
+        .sh("ip link add pub0 type veth peer name sw0; ip link set sw0 up")?;
+    let run = |name: &str, arguments: &[&str]| -> Result<String> {
+        let ran = sandbox.run(&scripts.join(format!("{name}.script")), arguments)?;
+        ran.ok().with_context(|| format!("{name} {arguments:?}"))
+    };
+    let address = ["pub0", "10.1.1.1", "24"];
+    run("00.ctdb", &["init"])?;
+    for name in [
+        "31.clamd",
+        "40.vsftpd",
+        "48.netbios",
+        "49.winbind",
+        "50.samba",
+        "60.nfs",
+        "10.interface",
+    ] {
+        let said = run(name, &["startup"])?;
+        assert!(!said.contains("not found"), "{name}: {said}");
+    }
+    let script = |event: &str, names: &[&str]| -> Result<()> {
+        for name in names {
+            let mut arguments = vec![event];
+            if event.ends_with("eip") {
+                arguments.extend(address);
+            }
+            let said = run(name, &arguments)?;
+            assert!(!said.contains("not found"), "{name} {event}: {said}");
+        }
+        Ok(())
+    };
+    script("takeip", &["06.nfs", "10.interface", "40.vsftpd", "60.nfs"])?;
+    assert!(
+        sandbox
+            .network()?
+            .sh("ip addr show dev pub0")?
+            .contains("10.1.1.1/24")
+    );
+    script("ipreallocated", &["10.interface", "40.vsftpd", "60.nfs"])?;
+    script(
+        "monitor",
+        &[
+            "05.system",
+            "10.interface",
+            "40.vsftpd",
+            "48.netbios",
+            "49.winbind",
+            "50.samba",
+            "60.nfs",
+        ],
+    )?;
+    script("releaseip", &["06.nfs", "10.interface", "40.vsftpd", "60.nfs"])?;
+    assert!(
+        !sandbox
+            .network()?
+            .sh("ip addr show dev pub0")?
+            .contains("10.1.1.1/24")
+    );
     Ok(())
 }
 
