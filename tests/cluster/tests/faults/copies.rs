@@ -2,7 +2,7 @@
 
 use ctdb_cluster_tests::scene::{MOVING, Scene, read};
 
-use crate::{all_but, scene};
+use crate::{all_but, often, three};
 
 /// Kills `victim` and takes it back; every node must read `value` in between and afterwards.
 fn kill_and_read(scene: &Scene, victim: usize, key: &str, value: &str) {
@@ -25,7 +25,7 @@ fn write(scene: &Scene, pnn: usize, key: &str, value: &str) {
 
 #[test]
 fn the_newest_copy_survives_whoever_dies_but_its_only_holder() {
-    let scene = scene();
+    let scene = Scene::begin(often(three())).unwrap();
     for victim in 0..3 {
         let holder = (victim + 1) % 3;
         for (key, writers) in [("a", [0, 1, 2]), ("b", [1, 2, 0]), ("c", [2, 0, 1])] {
@@ -45,7 +45,7 @@ fn the_newest_copy_survives_whoever_dies_but_its_only_holder() {
 
 #[test]
 fn after_a_recovery_the_copy_survives_its_data_master_too() {
-    let scene = scene();
+    let scene = Scene::begin(often(three())).unwrap();
     for victim in 0..3 {
         let value = format!("recovered-{victim}");
         write(&scene, victim, "key", &value);
@@ -59,7 +59,7 @@ fn after_a_recovery_the_copy_survives_its_data_master_too() {
 /// What the only holder took with it is gone; an older copy comes back rather than nothing or an error.
 #[test]
 fn when_the_only_holder_of_the_newest_copy_dies_an_older_one_is_read() {
-    let scene = scene();
+    let scene = Scene::begin(often(three())).unwrap();
     write(&scene, 0, "key", "older");
     scene.node(0).ctdb(&["recover"]).unwrap().ok().unwrap();
     scene.healthy(&[0, 1, 2]).unwrap();

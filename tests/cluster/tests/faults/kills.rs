@@ -5,7 +5,7 @@ use ctdb_cluster_tests::scene::{LIMIT, Scene};
 use ctdb_harness::{ClusterLock, wait_until};
 use nix::sys::signal::Signal;
 
-use crate::{all_but, scene, three};
+use crate::{all_but, often, scene, three};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -125,7 +125,7 @@ fn the_cluster_lock_helper_is_killed() {
 /// Idle, during commits, and in the middle of a recovery, when one of them keeps databases frozen.
 #[test]
 fn lock_helpers_are_killed() {
-    let scene = scene();
+    let scene = Scene::begin(often(three())).unwrap();
     let fault = || {
         for _ in 0..20 {
             for pnn in ALL {
@@ -192,7 +192,7 @@ fn all_nodes_are_killed_at_once_and_started_again() {
 
 #[test]
 fn a_node_is_killed_and_comes_back_ten_times_in_a_row() {
-    let scene = scene();
+    let scene = Scene::begin(often(three())).unwrap();
     let fault = || {
         for round in 0..10 {
             // Now the leader, now another one, but never the node that the clients are at.

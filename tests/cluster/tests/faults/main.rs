@@ -26,6 +26,12 @@ fn quick_keepalives(nodes: ClusterBuilder) -> ClusterBuilder {
     nodes.tunable("KeepaliveInterval", 1).tunable("KeepaliveLimit", 2)
 }
 
+/// For a test that breaks things again and again: with the usual pause of ten seconds the fourth recovery within that
+/// time waits.
+fn often(nodes: ClusterBuilder) -> ClusterBuilder {
+    nodes.tunable("RerecoveryTimeout", 1)
+}
+
 fn all_but(pnn: usize) -> Vec<usize> {
     (0..3).filter(|other| *other != pnn).collect()
 }

@@ -8,7 +8,7 @@ use ctdb_cluster_tests::scene::{LIMIT, Scene, wait_for_file};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::{all_but, three};
+use crate::{all_but, often, three};
 
 /// The steps at which the helper can be held, in their order.
 const STEPS: [&str; 13] = [
@@ -37,7 +37,7 @@ impl Held {
     fn begin() -> Held {
         let orders = tempfile::tempdir().unwrap();
         let directory = orders.path().display().to_string();
-        let nodes = three().env("CTDB_TEST_RECOVERY_HOLD", &directory);
+        let nodes = often(three()).env("CTDB_TEST_RECOVERY_HOLD", &directory);
         Held {
             orders,
             scene: Scene::begin(nodes).unwrap(),
