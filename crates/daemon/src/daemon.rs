@@ -19,6 +19,7 @@ use crate::inactive::Bans;
 use crate::locks::Locks;
 use crate::loopback::Loopback;
 use crate::nodes::Nodes;
+use crate::readonly::Readonly;
 use crate::recoverd::RecoverdChild;
 use crate::recovery::Recovery;
 use crate::services::Services;
@@ -26,6 +27,7 @@ use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::state::State;
 use crate::stats::Stats;
+use crate::vacuum::Vacuum;
 
 /// One ctdbd. Each field is a room with its own state; no room reaches into another's cells.
 pub struct Daemon {
@@ -55,6 +57,10 @@ pub struct Daemon {
     pub locks: Locks,
     /// Record calls under way.
     pub calls: Calls,
+    /// Read-only copies that are called back.
+    pub readonly: Readonly,
+    /// Empty records leave.
+    pub vacuum: Vacuum,
     /// Persistent transactions under way.
     pub commits: Commits,
     /// Freeze, recovery transactions, pushes.

@@ -152,14 +152,11 @@ impl Database {
     }
 
     /// Where decisions about a record of this database are made, `ctdb_records`.
-    ///
-    /// Read-only copies are not lent yet, so that the database counts as one without them.
     pub fn place(&self, d: &Daemon, key: &[u8]) -> Place {
-        let db = self.flags.get() - DbFlags::READONLY - DbFlags::STICKY;
         Place {
             me: d.me(),
             lmaster: d.state.lmaster(key),
-            db,
+            db: self.flags.get(),
         }
     }
 

@@ -1,6 +1,7 @@
-//! Empty records that vacuuming should look at, by the hash of their keys.
+//! Records that vacuuming should look at, by the hash of their keys: empty ones to delete, and ones that other nodes
+//! have emptied, which are to come here, to their location master, first.
 //!
-//! Only a hint: a full run of vacuuming finds the same records by itself. So there is room for a fixed
+//! Only hints: a full run of vacuuming finds the same records by itself. So there is room for a fixed
 //! number, and of two keys with the same hash the first stays.
 
 use std::cell::RefCell;
@@ -25,6 +26,7 @@ pub struct Deletion {
 #[derive(Default)]
 pub struct Deletions {
     by_hash: RefCell<BTreeMap<u32, Deletion>>,
+    to_fetch: RefCell<BTreeMap<u32, Box<[u8]>>>,
 }
 
 impl Deletions {
@@ -59,6 +61,26 @@ impl Deletions {
     /// The database was wiped.
     pub fn clear(&self) {
         self.by_hash.borrow_mut().clear();
+        self.to_fetch.borrow_mut().clear();
+    }
+
+    /// The record is to come here, so that it can be deleted everywhere. False if there is no room.
+    pub fn fetch(&self, key: &[u8]) -> bool {
+        let mut all = self.to_fetch.borrow_mut();
+        let full = all.len() >= RECORDS_MAX;
+        match all.entry(jenkins_hash(key)) {
+            Entry::Occupied(known) => **known.get() == *key,
+            Entry::Vacant(_) if full => false,
+            Entry::Vacant(place) => {
+                place.insert(key.into());
+                true
+            }
+        }
+    }
+
+    /// All that are to come here, for one run of vacuuming.
+    pub fn take_fetches(&self) -> Vec<Box<[u8]>> {
+        self.to_fetch.take().into_values().collect()
     }
 
     /// How many are remembered.
@@ -69,6 +91,11 @@ impl Deletions {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a fast run of vacuuming has nothing to look at.
+    pub fn has_nothing_to_do(&self) -> bool {
+        self.is_empty() && self.to_fetch.borrow().is_empty()
     }
 
     /// Everything, for one run of vacuuming.
@@ -97,6 +124,16 @@ mod tests {
         };
         assert_eq!(deletions.take(), [expected]);
         assert!(deletions.is_empty());
+    }
+
+    #[test]
+    fn records_to_fetch_are_remembered_once_until_they_are_taken_or_the_database_is_wiped() {
+        let deletions = Deletions::default();
+        assert!(deletions.fetch(b"key") && deletions.fetch(b"key"));
+        assert_eq!(deletions.take_fetches(), [Box::from(&b"key"[..])]);
+        deletions.fetch(b"other");
+        deletions.clear();
+        assert!(deletions.take_fetches().is_empty());
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! databases attach health   the TDB files                     locks       chains that are taken: helpers
 //! calls commit waiting      record traffic, transactions      recovery/*  freeze, transaction, pull, push
 //! deletions hot_keys        what is known of single records
+//! readonly     copies that are lent and called back         vacuum/*    empty records leave
 //! inactive     banned, stopped and back                       monitor events recoverd   children
 //! shutdown     the way out                                    stats       what `ctdb statistics` shows
 //! ```
@@ -38,6 +39,7 @@ pub mod loopback;
 pub mod monitor;
 pub mod nodes;
 pub mod notice;
+pub mod readonly;
 pub mod recoverd;
 pub mod recovery;
 pub mod responder;
@@ -48,6 +50,7 @@ pub mod shutdown;
 pub mod start;
 pub mod state;
 pub mod stats;
+pub mod vacuum;
 pub mod waiting;
 
 pub use daemon::Daemon;

@@ -25,6 +25,7 @@ use crate::recovery::{Recovery, freeze};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::stats::{self, Stats};
+use crate::vacuum;
 use crate::{Daemon, asks, attach, calls, clients, health, keepalive, links, monitor, recoverd, shutdown};
 
 /// Exit code when the client socket can't be made.
@@ -114,6 +115,7 @@ async fn start(rt: Handle, p: Prepared) -> Result<Rc<Daemon>, StartFailed> {
     d.spawn_urgent(keepalive::run);
     d.spawn_urgent(each_second);
     d.spawn(stats::run);
+    d.spawn(vacuum::schedule);
     d.state.set_runstate(Runstate::FirstRecovery);
     d.spawn(become_running);
     Ok(d)
@@ -154,6 +156,8 @@ pub fn build(rt: Handle, p: Prepared, me: Pnn, address: SocketAddr) -> anyhow::R
         deferred_attaches: Default::default(),
         locks: Default::default(),
         calls: Default::default(),
+        readonly: Default::default(),
+        vacuum: Default::default(),
         commits: Default::default(),
         recovery: Recovery::default(),
         bans: Bans::default(),

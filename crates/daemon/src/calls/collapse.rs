@@ -30,13 +30,15 @@ struct Behind {
     queue: VecDeque<Waiting>,
 }
 
+/// Whether a call is under way for the key, behind which others wait.
+pub fn is_led(d: &Daemon, db: &Database, key: &[u8]) -> bool {
+    let all = d.calls.collapse.0.borrow();
+    all.get(&db.id).is_some_and(|keys| keys.contains_key(key))
+}
+
 /// Queues a client's call behind the one under way for the key; false if there is none.
 pub fn join(d: &Rc<Daemon>, db: &Database, key: &[u8], work: impl FnOnce() -> Work) -> bool {
-    let is_led = {
-        let all = d.calls.collapse.0.borrow();
-        all.get(&db.id).is_some_and(|keys| keys.contains_key(key))
-    };
-    if !is_led {
+    if !is_led(d, db, key) {
         return false;
     }
     if let Some(waiting) = waiting::hold(d, db, work()) {

@@ -6,7 +6,8 @@
 //! * the chain is taken: the packet waits for a lock helper ([`crate::locks`]),
 //! * the database is frozen for a recovery: the packet waits for the thaw,
 //! * a persistent transaction is being committed on the database: the record stays until the end of that,
-//! * another call of this node for the same key is under way: a client's call waits for its answer.
+//! * another call of this node for the same key is under way: a client's call waits for its answer,
+//! * read-only copies of the record are out and are called back before it changes.
 //!
 //! Then the packet is looked at again from the start.
 //!
@@ -15,7 +16,7 @@
 //! request     REQ_CALL: another node calls, or a        migration  the record itself comes by:
 //!             recovery sends our own calls again                   REQ_DMASTER, REPLY_DMASTER
 //! pending     our calls that other nodes answer         collapse   calls behind those
-//! grace       records that are fought over stay a moment
+//! grace       records that are fought over stay a moment  revoke    read-only copies of a record are out
 //! ```
 
 mod client;
@@ -25,6 +26,7 @@ mod migration;
 mod pending;
 mod record;
 mod request;
+mod revoke;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -35,13 +37,13 @@ use ctdb_protocol::{ClientId, DbId, Header, Pnn, ReplyError};
 
 pub use client::on_client_call;
 pub use migration::{on_reply_dmaster, on_req_dmaster};
-pub use pending::{on_reply_call, on_reply_error};
+pub use pending::{fetch_for_vacuum, on_reply_call, on_reply_error};
 pub use record::{Access, Record};
 pub use request::on_req_call;
 
 use crate::databases::Database;
 use crate::waiting::{self, Queue, Work};
-use crate::{Daemon, locks};
+use crate::{Daemon, locks, readonly};
 
 /// State of the room.
 #[derive(Default)]
@@ -166,6 +168,7 @@ pub fn commit_ended(d: &Rc<Daemon>, db: DbId) {
 pub fn database_gone(d: &Rc<Daemon>, db: DbId) {
     d.calls.frozen.forget(db);
     d.calls.held.forget(db);
+    readonly::database_gone(d, db);
     for call in d.calls.pending.take_database(db) {
         pending::fail(d, call, "the database was detached");
     }

@@ -7,20 +7,46 @@ use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use ctdb_protocol::packet::{Packet, ReplyCall, ReqCall};
-use ctdb_protocol::{CallFlags, CallId, ClientId, DbId, Header, Pnn, ReplyError, Reqid};
+use ctdb_protocol::{CallFlags, CallId, ClientId, DbId, Header, LtdbHeader, Pnn, ReplyError, Reqid};
 use ctdb_runtime::Instant;
+use ctdb_runtime::sync::{OneshotReceiver, OneshotSender, oneshot};
 
-use super::{collapse, count_done};
+use super::{collapse, count_done, revoke};
 use crate::Daemon;
 use crate::clients::Client;
 use crate::databases::Database;
 use crate::waiting::Ticket;
 
+/// Who waits for a call.
+pub struct Caller<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// Its number for the call.
+    pub reqid: Reqid,
+    /// How it wants the answer.
+    pub answered: Answered,
+}
+
+/// In which form the client gets the data of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// The daemon asks for the header where the client has not: it is taken off again.
+    pub without_header: bool,
+}
+
+impl Answered {
+    /// The client's part of an answer.
+    pub fn data(self, data: &[u8]) -> &[u8] {
+        match LtdbHeader::split(data) {
+            Some((_, data)) if self.without_header => data,
+            _ => data,
+        }
+    }
+}
+
 /// A call under way.
 pub struct Pending {
-    client: ClientId,
-    /// The client's number for it.
-    client_reqid: Reqid,
+    owner: Owner,
     pub db: DbId,
     pub key: Rc<[u8]>,
     pub function: CallId,
@@ -30,6 +56,36 @@ pub struct Pending {
     leads: bool,
     began: Instant,
     _ticket: Ticket,
+}
+
+/// Who waits for it.
+enum Owner {
+    Client {
+        id: ClientId,
+        /// The client's number for it.
+        reqid: Reqid,
+        answered: Answered,
+    },
+    /// Vacuuming, which only wants to know when it is over: then this is dropped.
+    Vacuum { _over: OneshotSender<()> },
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Owner::Client { id, .. } => write!(f, "client {id}"),
+            Owner::Vacuum { .. } => f.write_str("this node's vacuuming"),
+        }
+    }
+}
+
+impl Owner {
+    fn client(&self) -> Option<ClientId> {
+        match self {
+            Owner::Client { id, .. } => Some(*id),
+            Owner::Vacuum { .. } => None,
+        }
+    }
 }
 
 /// All calls under way, by the number that they have between nodes.
@@ -69,13 +125,21 @@ impl PendingCalls {
             .map(|call| call.flags)
     }
 
+    /// The record of a call for a read-only copy.
+    fn wants_copy(&self, reqid: Reqid) -> Option<(DbId, Rc<[u8]>)> {
+        let all = self.0.borrow();
+        all.get(&reqid.0)
+            .filter(|call| call.function == CallId::FETCH_WITH_HEADER)
+            .map(|call| (call.db, call.key.clone()))
+    }
+
     fn take(&self, reqid: Reqid) -> Option<Pending> {
         self.0.borrow_mut().remove(&reqid.0)
     }
 
     /// Those of a client.
     pub fn take_client(&self, client: ClientId) -> Vec<Pending> {
-        self.take_where(|call| call.client == client)
+        self.take_where(|call| call.owner.client() == Some(client))
     }
 
     /// Those for a database.
@@ -92,32 +156,29 @@ impl PendingCalls {
 }
 
 /// Sends a client's call to the node that has the record, or knows who has. `len` is the size of its packet.
-pub fn call(
-    d: &Rc<Daemon>,
-    db: &Rc<Database>,
-    client: &Client,
-    reqid: Reqid,
-    call: &ReqCall<'_>,
-    to: Pnn,
-    len: usize,
-) {
+pub fn call(d: &Rc<Daemon>, db: &Rc<Database>, caller: &Caller<'_>, call: &ReqCall<'_>, to: Pnn, len: usize) {
     let Some(ticket) = db.load.take(len) else {
         log::error!(
             "Database {}: {} calls are under way: client {} (pid {}) is closed because it wants one more",
             db.name,
             db.load.packets(),
-            client.id,
-            client.pid
+            caller.client.id,
+            caller.client.pid
         );
-        client.close("too many calls are under way for a database that it uses");
+        caller
+            .client
+            .close("too many calls are under way for a database that it uses");
         return count_done(d);
     };
     d.calls.grace.wanted(db.id, call.key, d.rt.now());
     let key: Rc<[u8]> = call.key.into();
     let leads = collapse::lead(d, db, &key);
     let pending = Pending {
-        client: client.id,
-        client_reqid: reqid,
+        owner: Owner::Client {
+            id: caller.client.id,
+            reqid: caller.reqid,
+            answered: caller.answered,
+        },
         db: db.id,
         key,
         function: call.callid,
@@ -136,11 +197,54 @@ pub fn call(
     );
 }
 
+/// Brings an empty record here for vacuuming. Resolves when it has come, or will not. `None` if it can't be asked for
+/// now: too much is under way, or a client of this node wants it, too.
+pub fn fetch_for_vacuum(
+    d: &Rc<Daemon>,
+    db: &Rc<Database>,
+    key: &[u8],
+    to: Pnn,
+) -> Option<OneshotReceiver<()>> {
+    if collapse::is_led(d, db, key) {
+        return None;
+    }
+    let ticket = db.load.take(key.len())?;
+    let (sender, receiver) = oneshot();
+    d.stats.count(|s| {
+        s.total_calls += 1;
+        s.pending_calls += 1;
+    });
+    let call = ReqCall {
+        flags: CallFlags::IMMEDIATE_MIGRATION | CallFlags::VACUUM_MIGRATION,
+        db_id: db.id,
+        callid: CallId::NULL,
+        hopcount: 0,
+        key,
+        calldata: b"",
+    };
+    let key: Rc<[u8]> = key.into();
+    let leads = collapse::lead(d, db, &key);
+    let pending = Pending {
+        owner: Owner::Vacuum { _over: sender },
+        db: db.id,
+        key,
+        function: call.callid,
+        flags: call.flags,
+        calldata: Vec::new(),
+        leads,
+        began: d.rt.now(),
+        _ticket: ticket,
+    };
+    let number = d.calls.pending.add(d, pending);
+    d.send_in(db.generation.get(), to, &Packet::ReqCall(call), number);
+    Some(receiver)
+}
+
 /// Sends every call for the database again, under new numbers, so that late answers to the old ones find
 /// nothing. Each goes to this node first, which looks where the record is now.
 pub fn send_again(d: &Rc<Daemon>, db: &Rc<Database>) {
     for call in d.calls.pending.take_database(db.id) {
-        if d.clients.get(call.client).is_none() {
+        if call.owner.client().is_none_or(|id| d.clients.get(id).is_none()) {
             forget(d, call);
             continue;
         }
@@ -161,12 +265,11 @@ pub fn send_again(d: &Rc<Daemon>, db: &Rc<Database>) {
 
 /// Answers the client, if it is still there, and lets the calls behind this one go.
 pub fn answer(d: &Rc<Daemon>, call: Pending, status: i32, data: &[u8]) {
-    if let Some(client) = d.clients.get(call.client) {
-        client.send(
-            d,
-            &Packet::ReplyCall(ReplyCall { status, data }),
-            call.client_reqid,
-        );
+    if let Owner::Client { id, reqid, answered } = call.owner
+        && let Some(client) = d.clients.get(id)
+    {
+        let data = answered.data(data);
+        client.send(d, &Packet::ReplyCall(ReplyCall { status, data }), reqid);
     }
     d.stats
         .latency(|s| &mut s.call_latency, d.rt.now().saturating_since(call.began));
@@ -183,16 +286,18 @@ pub fn forget(d: &Rc<Daemon>, call: Pending) {
 
 /// The call ends in failure.
 pub fn fail(d: &Rc<Daemon>, call: Pending, why: &str) {
-    log::error!(
-        "Call of client {} for database {} failed: {why}",
-        call.client,
-        call.db
-    );
+    log::error!("Call of {} for database {} failed: {why}", call.owner, call.db);
     answer(d, call, -1, b"");
 }
 
-/// Another node has run the call.
-pub fn on_reply_call(d: &Rc<Daemon>, header: &Header, reply: &ReplyCall<'_>, _bytes: &[u8]) {
+/// Another node has run the call. A read-only copy that it lends is kept.
+pub fn on_reply_call(d: &Rc<Daemon>, header: &Header, reply: &ReplyCall<'_>, bytes: &[u8]) {
+    if let Some((db, key)) = d.calls.pending.wants_copy(header.reqid)
+        && let Some(db) = d.databases.get(db)
+        && !revoke::keep(d, &db, &key, reply.data, bytes)
+    {
+        return;
+    }
     match d.calls.pending.take(header.reqid) {
         Some(call) => answer(d, call, reply.status, reply.data),
         None => log::debug!(

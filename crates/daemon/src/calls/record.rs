@@ -90,6 +90,11 @@ impl<'a> Record<'a> {
         Access::Got(record)
     }
 
+    /// Its key.
+    pub fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
     /// Its data, without header.
     pub fn data(&self) -> &[u8] {
         self.came.unwrap_or_else(|| &self.bytes[LtdbHeader::LEN..])
@@ -116,7 +121,7 @@ impl<'a> Record<'a> {
         });
     }
 
-    /// Takes off the flags of read-only copies: there are none.
+    /// Takes off marks of read-only copies that stand for nothing: none are out, or none can be.
     pub fn stage_without_copies(&mut self) {
         self.stage(LtdbHeader {
             flags: self.header.flags - RecFlags::RO_MASK,
@@ -169,7 +174,7 @@ impl<'a> Record<'a> {
     }
 
     /// Header and data in one piece.
-    fn with_header(&mut self, header: LtdbHeader) -> &[u8] {
+    pub(super) fn with_header(&mut self, header: LtdbHeader) -> &[u8] {
         if let Some(came) = self.came.take() {
             self.bytes.truncate(LtdbHeader::LEN);
             self.bytes.extend_from_slice(came);

@@ -4,14 +4,15 @@
 use std::rc::Rc;
 
 use ctdb_protocol::packet::{Packet, ReplyDmaster, ReqCall, ReqDmaster};
-use ctdb_protocol::{CallId, Header, LtdbHeader};
+use ctdb_protocol::{CallFlags, CallId, Header, LtdbHeader};
 use ctdb_records::call::{self, Arrived, Handover, ReqAction, ReqCircumstances};
 
 use super::record::{Access, Record, RunError};
-use super::{grace, is_node, may_proceed, pending, reply_error, unknown_database, wait_for_chain};
-use crate::Daemon;
+use super::{grace, is_node, may_proceed, pending, reply_error, revoke, unknown_database, wait_for_chain};
 use crate::databases::Database;
+use crate::readonly::Wants;
 use crate::waiting::Work;
+use crate::{Daemon, readonly};
 
 /// A REQ_CALL. `bytes` is the whole packet, in case it has to wait.
 pub fn on_req_call(d: &Rc<Daemon>, header: &Header, call: &ReqCall<'_>, bytes: &[u8]) {
@@ -85,22 +86,34 @@ fn serve(
             count_hops(d, db, call.hopcount, &arrived);
             run_own(d, record, header, call);
         }
-        // `decide` leaves none of these: no copies are lent.
-        ReqAction::FinishRevoke { .. }
-        | ReqAction::Defer
-        | ReqAction::StartRevoke { .. }
-        | ReqAction::Delegate(_) => {
-            reply_error(
-                d,
-                header,
-                header.srcnode,
-                "read-only copies are not lent by this node",
+        ReqAction::Delegate(delegation) => {
+            revoke::lend(d, db, record, header, call, &delegation);
+        }
+        ReqAction::Defer | ReqAction::StartRevoke { .. } => {
+            let ready = revoke::begin(d, db, &mut record, &plan);
+            drop(record);
+            match ready {
+                Ok(()) => {
+                    let copy = call.flags.contains(CallFlags::WANT_READONLY);
+                    let wants = if copy { Wants::Copy } else { Wants::Record };
+                    readonly::wait(d, db, call.key, wants, Work::Node(bytes.to_vec()));
+                }
+                Err(error) => {
+                    log::error!("Call from node {} failed: {error}", header.srcnode);
+                    reply_error(d, header, header.srcnode, &error.to_string());
+                }
+            }
+        }
+        ReqAction::FinishRevoke { .. } => {
+            log::error!(
+                "Call from node {} dropped: its record has no end of revokes",
+                header.srcnode
             );
         }
     }
 }
 
-/// What the rules say, with read-only flags that nobody here has set taken off.
+/// What the rules say, once an ended revoke is tidied up and marks that stand for nothing are off.
 fn decide(
     d: &Daemon,
     db: &Database,
@@ -121,8 +134,15 @@ fn decide(
     let len = record.data().len();
     loop {
         match call::on_req_call(&record.place, &asked, &record.header, len, &around) {
-            ReqAction::FinishRevoke { store } => record.stage(store),
-            ReqAction::Defer | ReqAction::StartRevoke { .. } => record.stage_without_copies(),
+            ReqAction::FinishRevoke { store } => {
+                record.stage(store);
+                readonly::finished(d, db, call.key);
+            }
+            ReqAction::Defer | ReqAction::StartRevoke { .. }
+                if revoke::is_for_nothing(d, db, record, call.key) =>
+            {
+                record.stage_without_copies();
+            }
             action => return action,
         }
     }

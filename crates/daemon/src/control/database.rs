@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ctdb_protocol::control::{Reply, Request};
 use ctdb_protocol::{
-    DbFlags, DbId, DbVacuum, KeyData, LtdbHeader, Pnn, PushRecordData, Reader, RecBuffer, RecBufferWriter,
+    DbFlags, DbId, KeyData, LtdbHeader, Pnn, PushRecordData, Reader, RecBuffer, RecBufferWriter,
     RecData, Text, Wire,
 };
 use ctdb_records::update::{self, Found, Push, TryDelete};
@@ -396,26 +396,6 @@ fn push_later(d: &Rc<Daemon>, db: &Rc<Database>, pushed: &PushRecordData<'_>, an
     if let Some(waiting) = waiting::hold(d, db, again) {
         locks::wait_chain(d, db, pushed.key, waiting);
     }
-}
-
-/// VACUUM_FETCH: a later version vacuums; until then empty records stay where they are.
-pub fn vacuum_fetch(d: &Rc<Daemon>, records: &RecBuffer<'_>, answer: Responder) {
-    if let Some(db) = find(d, records.db_id(), "VACUUM_FETCH") {
-        log::debug!(
-            "VACUUM_FETCH of {} records of {} refused: this version does not vacuum",
-            records.count(),
-            db.name
-        );
-    }
-    answer.refuse();
-}
-
-/// DB_VACUUM: as above.
-pub fn vacuum(d: &Rc<Daemon>, wish: &DbVacuum, answer: Responder) {
-    if let Some(db) = find(d, wish.db_id, "DB_VACUUM") {
-        log::error!("DB_VACUUM of {} refused: this version does not vacuum", db.name);
-    }
-    answer.refuse();
 }
 
 /// TRAVERSE_*: a later version goes through the databases of all nodes.

@@ -17,7 +17,7 @@ use ctdb_protocol::{Capabilities, ClientId, ControlFlags, Opcode, Pnn, Srvid};
 use crate::clients::Client;
 use crate::databases::DbKind;
 use crate::responder::Responder;
-use crate::{Daemon, attach, commit};
+use crate::{Daemon, attach, commit, vacuum};
 
 /// A control as it reaches its function, whoever sent it.
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +177,7 @@ fn serve(d: &Rc<Daemon>, asked: &Asked<'_>, request: Request<'_>, answer: Respon
         R::EnableSeqnum(db) => database::enable_seqnum(d, db, answer),
         R::UpdateSeqnum(db) => database::update_seqnum(d, asked, db, answer),
         R::GetDbStatistics(db) => database::statistics(d, db, answer),
-        R::DbVacuum(vacuum) => database::vacuum(d, &vacuum, answer),
+        R::DbVacuum(wish) => vacuum::now(d, &wish, answer),
 
         // Records.
         R::UpdateRecord(records) => commit::update_record(d, &records, asked.data, answer),
@@ -185,7 +185,7 @@ fn serve(d: &Rc<Daemon>, asked: &Asked<'_>, request: Request<'_>, answer: Respon
         R::StartPersistentUpdate(_) => client::persistent_update(d, asked, true, answer),
         R::CancelPersistentUpdate(_) => client::persistent_update(d, asked, false, answer),
         R::TryDeleteRecords(records) => database::try_delete_records(d, &records, answer),
-        R::VacuumFetch(records) => database::vacuum_fetch(d, &records, answer),
+        R::VacuumFetch(records) => vacuum::fetch(d, &records, answer),
         R::ScheduleForDeletion(key) => database::schedule_for_deletion(d, &key, answer),
         R::PushRecord(record) => database::push_record(d, &record, answer),
         R::TraverseStart(_)

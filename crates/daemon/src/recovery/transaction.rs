@@ -26,7 +26,7 @@ use super::{RECORDS_PER_LOOK, SLICE, freeze, frozen};
 use crate::databases::{Database, DbKind, FreezeState};
 use crate::locks::RecoverWriter;
 use crate::responder::Responder;
-use crate::{Daemon, health};
+use crate::{Daemon, health, readonly};
 
 /// Transactions of all databases.
 #[derive(Default)]
@@ -297,6 +297,8 @@ async fn apply(d: &Rc<Daemon>, db: &Rc<Database>, mut open: Open) -> Result<(), 
             .map_err(|error| error.to_string())?;
         db.deletions.clear();
     }
+    // Not before this point: a transaction that is dropped leaves the marks in the records.
+    readonly::recovered(d, db);
     let mut failed = None;
     loop {
         let buffer = match open.staged.next() {

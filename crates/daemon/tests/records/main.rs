@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod locks;
+mod readonly;
 mod records;
 mod transactions;
+mod vacuum;
 mod world;
 
 use std::ffi::OsString;
@@ -24,7 +26,14 @@ fn main() -> ExitCode {
         .get(1)
         .and_then(|arg| arg.to_str())
         .filter(|arg| !arg.starts_with('-'));
-    let all = [records::TESTS, locks::TESTS, transactions::TESTS].concat();
+    let all = [
+        records::TESTS,
+        locks::TESTS,
+        readonly::TESTS,
+        vacuum::TESTS,
+        transactions::TESTS,
+    ]
+    .concat();
     if args.iter().any(|arg| arg == "--list") {
         all.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;

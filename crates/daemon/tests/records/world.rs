@@ -225,6 +225,25 @@ impl Client {
         .await
     }
 
+    /// Asks for a copy to read from, as smbd does.
+    pub async fn send_read(&mut self, db_id: DbId, key: &[u8]) -> Reqid {
+        self.send(&Packet::ReqCall(ReqCall {
+            flags: CallFlags::WANT_READONLY,
+            db_id,
+            callid: CallId::FETCH,
+            hopcount: 0,
+            key,
+            calldata: b"",
+        }))
+        .await
+    }
+
+    /// Gets a copy to read from: status and data.
+    pub async fn read_copy(&mut self, db: DbId, key: &[u8]) -> (i32, Vec<u8>) {
+        let reqid = self.send_read(db, key).await;
+        self.answer_to(reqid).await
+    }
+
     /// Calls and waits for the answer: status and data.
     pub async fn call(&mut self, db: DbId, key: &[u8], callid: CallId) -> (i32, Vec<u8>) {
         let reqid = self.send_call(db, key, callid).await;
