@@ -8,7 +8,7 @@ use ctdb_harness::Cluster;
 use ctdb_protocol::{Generation, Pnn, RecMode, Reply, Request};
 
 use crate::connection::Connection;
-use crate::subject::{HEALTHY_LIMIT, connect_all};
+use crate::subject::{HEALTHY_LIMIT, connect_all, leader};
 
 /// Between two questions.
 const LOOK: Duration = Duration::from_millis(2);
@@ -16,11 +16,11 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Asks for a recovery as `ctdb recover` does, at the leader (SET_RECMODE), and waits until every node has a new
 /// generation and is in recovery mode NORMAL. The tool is not used: C's looks once a second.
 pub fn recover(cluster: &Cluster) -> Result<Duration> {
-    let leader = cluster.leader()?;
+    let leading = leader(cluster)?;
     let mut nodes = connect_all(cluster)?;
-    let before = generation(&mut nodes[leader])?;
+    let before = generation(&mut nodes[leading])?;
     let start = Instant::now();
-    nodes[leader].expect(Pnn::CURRENT, &Request::SetRecmode(RecMode::Active))?;
+    nodes[leading].expect(Pnn::CURRENT, &Request::SetRecmode(RecMode::Active))?;
     for (pnn, node) in nodes.iter_mut().enumerate() {
         while generation(node)? == before || !is_normal(node)? {
             ensure!(

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ctdb_harness::{Binaries, Cluster, Node};
+use ctdb_harness::{Binaries, Cluster, Node, wait_until};
 
 use crate::connection::Connection;
 use crate::plan::{Plan, RERECOVERY_PAUSE};
@@ -76,6 +76,12 @@ impl Subject {
     pub fn pause_before_recovery(&self) {
         thread::sleep(RERECOVERY_PAUSE.saturating_sub(self.last_recovery.elapsed()));
     }
+}
+
+/// The leader, once there is one: on a busy machine C's nodes may be in an election.
+pub fn leader(cluster: &Cluster) -> Result<usize> {
+    let (leader, _) = wait_until("a leader", HEALTHY_LIMIT, || cluster.leader())?;
+    Ok(leader)
 }
 
 /// A new connection to each node.

@@ -11,23 +11,23 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 use crate::row::Row;
-use crate::subject::{HEALTHY_LIMIT, Subject};
+use crate::subject::{HEALTHY_LIMIT, Subject, leader};
 
 pub fn daemons(subject: &mut Subject) -> Result<Vec<Row>> {
     subject.pause_before_recovery();
     let cluster = subject.cluster()?;
-    let leader = cluster.leader()?;
+    let killed = leader(cluster)?;
     let before = Instant::now();
-    cluster.node(leader).kill()?;
+    cluster.node(killed).kill()?;
     cluster.wait_healthy(HEALTHY_LIMIT)?;
     let failover = before.elapsed();
-    ensure!(cluster.leader()? != leader, "the dead node still leads");
+    ensure!(leader(cluster)? != killed, "the dead node still leads");
     subject.recovered();
 
     subject.pause_before_recovery();
     let cluster = subject.cluster()?;
     let before = Instant::now();
-    cluster.node(leader).start()?;
+    cluster.node(killed).start()?;
     cluster.wait_healthy(HEALTHY_LIMIT)?;
     let rejoin = before.elapsed();
     subject.recovered();

@@ -29,7 +29,7 @@ use crate::pinger::longest_silence;
 use crate::plan::Plan;
 use crate::recover::recover;
 use crate::row::Row;
-use crate::subject::{NODES, Subject, sockets};
+use crate::subject::{NODES, Subject, leader, sockets};
 
 const DATABASE: &str = "records.tdb";
 /// RecBufferSizeLimit's default.
@@ -59,11 +59,11 @@ fn daemons(subject: &mut Subject, count: usize, id: &str, number: &str) -> Resul
     fill(&sockets, DATABASE, count)?;
     subject.pause_before_recovery();
     let cluster = subject.cluster()?;
-    let leader = cluster.leader()?;
+    let leading = leader(cluster)?;
     let before = memory::own_of_all(cluster);
     let (peak, recovered) = memory::peak_during(cluster, || longest_silence(&sockets, || recover(cluster)));
     let (silence, took) = recovered?;
-    check(&sockets, DATABASE, count, Pnn(leader as u32))?;
+    check(&sockets, DATABASE, count, Pnn(leading as u32))?;
     let daemon = memory::of_ctdbd(cluster.nodes())?;
     subject.end();
 
