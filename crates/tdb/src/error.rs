@@ -106,6 +106,9 @@ impl fmt::Display for TdbError {
         write!(f, "{}: {}: {}", self.database, self.operation, self.code)?;
         if self.errno != 0 {
             write!(f, ": {}", std::io::Error::from_raw_os_error(self.errno))?;
+        } else if self.code == ErrorCode::Io {
+            // A transaction that can't make the file longer.
+            f.write_str(", for no known reason, as when the disk is full")?;
         }
         Ok(())
     }

@@ -107,7 +107,7 @@ impl Tdb {
                 mode.number(),
             )
         };
-        self.result(ret, "store")
+        self.store_result(ret, mode)
     }
 
     /// Stores a record whose data are these parts one after the other, such as a header and a value.
@@ -134,7 +134,18 @@ impl Tdb {
                 mode.number(),
             )
         };
-        self.result(ret, "store")
+        self.store_result(ret, mode)
+    }
+
+    /// When the file cannot grow because the disk is full, libtdb leaves the code of its search for the record and sets no
+    /// errno (its `tdb_expand_file`, after `posix_fallocate`).
+    fn store_result(&self, ret: c_int, mode: StoreMode) -> Result<(), TdbError> {
+        self.result(ret, "store").map_err(|error| match error.code {
+            ErrorCode::NoExist if mode != StoreMode::Modify => {
+                self.error(ErrorCode::Io, libc::ENOSPC, "store")
+            }
+            _ => error,
+        })
     }
 
     /// Deletes a record; `false` when there was none.
