@@ -35,7 +35,10 @@ fn end(mut holder: Child) {
 /// Node 1 wants a record of node 0, where a process holds its chain and dies.
 fn a_holder_dies(scene: &Scene, kind: &str) {
     let (here, there) = (scene.node(0), scene.node(1));
-    here.ctdb(&["writekey", MOVING, KEY, "moved-here"]).unwrap().ok().unwrap();
+    here.ctdb(&["writekey", MOVING, KEY, "moved-here"])
+        .unwrap()
+        .ok()
+        .unwrap();
     let holder = hold(here, kind);
     thread::scope(|scope| {
         let writer = scope.spawn(|| there.ctdb(&["writekey", MOVING, KEY, "moved-on"]));
@@ -45,7 +48,10 @@ fn a_holder_dies(scene: &Scene, kind: &str) {
         })
         .unwrap();
         // Who wants something else does not wait.
-        here.ctdb(&["pstore", "kept.tdb", "meanwhile", "x"]).unwrap().ok().unwrap();
+        here.ctdb(&["pstore", "kept.tdb", "meanwhile", "x"])
+            .unwrap()
+            .ok()
+            .unwrap();
         assert!(!writer.is_finished());
         end(holder);
         writer.join().unwrap().unwrap().ok().unwrap();
@@ -73,7 +79,7 @@ fn a_recovery_waits_for_a_holder(scene: &Scene, kind: &str, said: &dyn Fn(&Child
     let holder = hold(scene.node(1), kind);
     let line = said(&holder);
     thread::scope(|scope| {
-        let recovery = scope.spawn(|| scene.node(0).ctdb(&["-t", "50", "recover"]));
+        let recovery = scope.spawn(|| scene.node(0).ctdb(&["-T", "50", "recover"]));
         let waited = scene.node(1).wait_log(&line, LIMIT);
         let finished = recovery.is_finished();
         end(holder);
@@ -97,6 +103,9 @@ fn a_recovery_waits_for_the_holder_of_a_mutex_and_says_so() {
 fn a_recovery_waits_for_the_holder_of_an_fcntl_lock_and_names_it() {
     let scene = Scene::begin(three().conf("database", "tdb mutexes", "false")).unwrap();
     a_recovery_waits_for_a_holder(&scene, "fcntl", &|holder| {
-        format!("not available for 10 s, held by process {} (fault-client)", holder.id())
+        format!(
+            "not available for 10 s, held by process {} (fault-client)",
+            holder.id()
+        )
     });
 }

@@ -20,7 +20,12 @@ fn kill_and_read(scene: &Scene, victim: usize, key: &str, value: &str) {
 }
 
 fn write(scene: &Scene, pnn: usize, key: &str, value: &str) {
-    scene.node(pnn).ctdb(&["writekey", MOVING, key, value]).unwrap().ok().unwrap();
+    scene
+        .node(pnn)
+        .ctdb(&["writekey", MOVING, key, value])
+        .unwrap()
+        .ok()
+        .unwrap();
 }
 
 #[test]

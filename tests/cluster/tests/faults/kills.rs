@@ -15,14 +15,17 @@ fn lose_a_daemon(scene: &Scene, victim: usize) {
     let fault = || {
         scene.node(victim).kill()?;
         scene.healthy(&others)?;
-        scene.node(others[0]).wait_log(&format!("Node {victim} "), LIMIT)?;
+        scene
+            .node(others[0])
+            .wait_log(&format!("Node {victim} "), LIMIT)?;
         Ok(())
     };
     scene.under_load(&others, &others, fault).unwrap();
     for other in others {
         let dead = scene.node(other).log();
         assert!(
-            dead.lines().any(|l| l.contains(&format!("Node {victim} (")) && l.contains("is dead")),
+            dead.lines()
+                .any(|l| l.contains(&format!("Node {victim} (")) && l.contains("is dead")),
             "{dead}"
         );
     }
@@ -109,11 +112,19 @@ fn another_nodes_recovery_daemon_is_killed() {
 fn the_cluster_lock_helper_is_killed() {
     let scene = scene();
     let (leader, _) = scene.roles().unwrap();
-    lose_a_child(&scene, leader, "ctdb_mutex_fcntl_helper", "The cluster lock is lost");
+    lose_a_child(
+        &scene,
+        leader,
+        "ctdb_mutex_fcntl_helper",
+        "The cluster lock is lost",
+    );
     wait_until("a leader with the lock", LIMIT, || {
         let (leader, _) = scene.roles()?;
         anyhow::ensure!(
-            !scene.node(leader).processes_of("ctdb_mutex_fcntl_helper").is_empty(),
+            !scene
+                .node(leader)
+                .processes_of("ctdb_mutex_fcntl_helper")
+                .is_empty(),
             "node {leader} leads without the lock"
         );
         Ok(())
@@ -132,7 +143,9 @@ fn lock_helpers_are_killed() {
                 let helpers = scene.node(pnn).processes_of("ctdb_lock_helper");
                 helpers.iter().for_each(|process| process.signal(Signal::SIGKILL));
             }
-            let done = scene.node(0).ctdb(&["pstore", load::DATABASE, "between", "kills"])?;
+            let done = scene
+                .node(0)
+                .ctdb(&["pstore", load::DATABASE, "between", "kills"])?;
             anyhow::ensure!(done.code.is_some(), "the tool was killed");
         }
         scene.healthy(&ALL)?;

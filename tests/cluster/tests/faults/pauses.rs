@@ -57,7 +57,8 @@ fn nobody_leads_while_a_stopped_node_keeps_the_cluster_lock() {
     let node = scene.node(others[0]);
     scene.node(leader).pause().unwrap();
     node.wait_log("nothing heard for", LIMIT).unwrap();
-    node.wait_log("Another node holds the cluster lock", LIMIT).unwrap();
+    node.wait_log("Another node holds the cluster lock", LIMIT)
+        .unwrap();
     scene.node(leader).resume().unwrap();
     scene.ends_well().unwrap();
 }

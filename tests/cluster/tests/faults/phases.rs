@@ -54,7 +54,7 @@ impl Held {
         fs::write(self.file(step), "")?;
         std::thread::scope(|scope| {
             // It waits for the recovery, but must not be held up by a test that fails.
-            scope.spawn(|| self.scene.node(others[0]).ctdb(&["-t", "20", "recover"]));
+            scope.spawn(|| self.scene.node(others[0]).ctdb(&["-T", "50", "recover"]));
             wait_for_file(&self.file(&format!("{step}.held")))?;
             fault(leader)
         })?;
@@ -77,14 +77,20 @@ fn the_recovery_helper_is_killed_at_each_of_its_steps() {
                 scene.healthy(&all)?;
                 Ok(())
             })?;
-            assert_ne!(scene.cluster.generation()?, generation, "no recovery followed {step}");
+            assert_ne!(
+                scene.cluster.generation()?,
+                generation,
+                "no recovery followed {step}"
+            );
         }
         Ok(())
     };
     scene.under_load(&all, &all, faults).unwrap();
     let (leader, _) = scene.roles().unwrap();
     assert!(
-        scene.node(leader).log_contains("recovery helper: it ended without a result"),
+        scene
+            .node(leader)
+            .log_contains("recovery helper: it ended without a result"),
         "{}",
         scene.node(leader).log_tail(50)
     );
@@ -162,7 +168,9 @@ fn lock_helpers_are_killed_during_a_recovery() {
                 let helpers = scene.node(pnn).processes_of("ctdb_lock_helper");
                 anyhow::ensure!(!helpers.is_empty(), "nobody keeps node {pnn} frozen");
                 helpers.iter().for_each(|process| process.signal(Signal::SIGKILL));
-                scene.node(pnn).wait_log("that keeps databases locked has died", LIMIT)?;
+                scene
+                    .node(pnn)
+                    .wait_log("that keeps databases locked has died", LIMIT)?;
             }
             let helper = scene.node(leader).wait_process("ctdb_recovery_helper", LIMIT)?;
             helper.signal(Signal::SIGKILL);
