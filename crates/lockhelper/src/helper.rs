@@ -99,6 +99,10 @@ impl Work {
                 Ok(tdb) => check(&tdb),
                 Err(error) => failed(&error),
             },
+            Request::Sync { db } => match self.databases.get(&db).and_then(|tdb| tdb.sync_data()) {
+                Ok(()) => Reply::Ok,
+                Err(error) => failed(&error),
+            },
             Request::Close { path } => self.databases.close(path),
         }
     }

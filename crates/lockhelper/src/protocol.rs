@@ -32,6 +32,7 @@
 //! | 11 | RECOVER_CANCEL | |
 //! | 12 | CHECK | database |
 //! | 13 | CLOSE | path to the end |
+//! | 14 | SYNC | database |
 //!
 //! | kind | reply | body |
 //! |---|---|---|
@@ -224,6 +225,11 @@ pub enum Request<'a> {
         /// The database.
         db: Database<'a>,
     },
+    /// Wait until everything that any process has stored in the database is on the disk. OK, FAILED.
+    Sync {
+        /// The database.
+        db: Database<'a>,
+    },
     /// Close the file. OK, also when it is not open; FAILED while something of it is locked.
     Close {
         /// Path of the database.
@@ -258,6 +264,7 @@ mod kind {
     pub(super) const RECOVER_CANCEL: u16 = 11;
     pub(super) const CHECK: u16 = 12;
     pub(super) const CLOSE: u16 = 13;
+    pub(super) const SYNC: u16 = 14;
 
     pub(super) const OK: u16 = 0x8001;
     pub(super) const BUSY: u16 = 0x8002;
@@ -278,9 +285,10 @@ impl<'a> Request<'a> {
                     db.encode(out)?;
                     out.extend_from_slice(key);
                 }
-                Request::TryLockDb { db } | Request::LockDb { db } | Request::Check { db } => {
-                    db.encode(out)?
-                }
+                Request::TryLockDb { db }
+                | Request::LockDb { db }
+                | Request::Check { db }
+                | Request::Sync { db } => db.encode(out)?,
                 Request::UnlockDb { path } | Request::Close { path } => {
                     out.extend_from_slice(path_bytes(path)?);
                 }
@@ -347,6 +355,9 @@ impl<'a> Request<'a> {
             kind::CHECK => Request::Check {
                 db: Database::decode(kind, r)?,
             },
+            kind::SYNC => Request::Sync {
+                db: Database::decode(kind, r)?,
+            },
             kind::CLOSE => Request::Close {
                 path: path_from(r.rest())?,
             },
@@ -369,6 +380,7 @@ impl<'a> Request<'a> {
             Request::RecoverCancel => kind::RECOVER_CANCEL,
             Request::Check { .. } => kind::CHECK,
             Request::Close { .. } => kind::CLOSE,
+            Request::Sync { .. } => kind::SYNC,
         }
     }
 }
@@ -541,6 +553,7 @@ mod tests {
             Request::RecoverCancel,
             Request::Check { db },
             Request::Close { path },
+            Request::Sync { db },
         ]
     }
 

@@ -12,6 +12,9 @@ use crate::ffi::{self, TdbData};
 use crate::hash::Chain;
 use crate::{Tdb, TdbError};
 
+/// libtdb's number for the list of free space, which is locked as a chain is.
+const FREE_LIST: Chain = Chain(u32::MAX);
+
 /// For writing nobody else can have the lock; for reading other readers can (not with mutexes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -100,6 +103,23 @@ impl Tdb {
     /// As [`Tdb::lock_chain`]; also for a chain beyond [`Tdb::hash_size`].
     pub fn try_lock_chain_read_at(&self, chain: Chain) -> Result<Option<ChainLock>, TdbError> {
         self.try_lock(chain, Kind::Read, "try to lock a chain for reading")
+    }
+
+    /// The lock of the list of free space, or `None` when another process has it. A record can then be
+    /// deleted without waiting.
+    ///
+    /// # Errors
+    /// As [`Tdb::lock_chain`].
+    pub fn try_lock_free_list(&self) -> Result<Option<ChainLock>, TdbError> {
+        const OPERATION: &str = "try to lock the free list";
+        let raw = self.begin(OPERATION)?;
+        // SAFETY: the database is open.
+        let ret = unsafe { ffi::tdb_lock_nonblock(raw, FREE_LIST.0.cast_signed(), Kind::Write.number()) };
+        match self.result(ret, OPERATION) {
+            Ok(()) => Ok(Some(self.chain_lock(FREE_LIST, Kind::Write))),
+            Err(error) if error.is_busy() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn try_lock(
