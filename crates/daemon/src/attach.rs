@@ -256,6 +256,10 @@ pub async fn open(d: &Rc<Daemon>, name: &str, kind: DbKind) -> anyhow::Result<Rc
         if let Some(db) = d.databases.by_name(name) {
             return known(db, kind);
         }
+        if d.databases.is_leaving(name) {
+            d.databases.has_left(name).await;
+            continue;
+        }
         let opened = room.opened.notified();
         if room.opening.borrow_mut().insert(name.to_owned()) {
             break;
@@ -272,7 +276,7 @@ pub async fn open(d: &Rc<Daemon>, name: &str, kind: DbKind) -> anyhow::Result<Rc
 
 /// Opens what nothing has to be awaited for: no other attach or detach is under way, and no file needs a check.
 fn open_at_once(d: &Rc<Daemon>, name: &str, kind: DbKind) -> Option<anyhow::Result<Rc<Database>>> {
-    let busy = d.deferred_attaches.opening.borrow().contains(name);
+    let busy = d.deferred_attaches.opening.borrow().contains(name) || d.databases.is_leaving(name);
     let path = path(d, name, kind);
     if busy || kind == DbKind::Persistent && path.exists() {
         return None;

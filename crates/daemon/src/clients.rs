@@ -9,7 +9,7 @@ use ctdb_protocol::{ClientId, PacketHeader, Pnn, Reqid, Srvid, TunnelId};
 use ctdb_runtime::{Class, Listener, Stream};
 use ctdb_transport::{Connection, Flow, Limits, LinkKind, Sender};
 
-use crate::{Daemon, calls, commit, dispatch, services};
+use crate::{Daemon, calls, commit, dispatch, services, traverse};
 
 /// One connection.
 pub struct Client {
@@ -29,11 +29,19 @@ pub struct Client {
 impl Client {
     /// Sends a packet under the vnnmap's generation. Goes nowhere when the client is closing.
     pub fn send(&self, d: &Daemon, packet: &Packet<'_>, reqid: Reqid) {
-        // A daemon names node 0 as destination of everything it tells a client.
-        let header = PacketHeader::new(d.state.generation(), d.me(), Pnn(0), reqid);
+        let header = self.header(d, reqid);
+        self.send_encoded(d, |out| packet.encode(&header, out));
+    }
+
+    /// A daemon names node 0 as destination of everything it tells a client.
+    fn header(&self, d: &Daemon, reqid: Reqid) -> PacketHeader {
+        PacketHeader::new(d.state.generation(), d.me(), Pnn(0), reqid)
+    }
+
+    fn send_encoded(&self, d: &Daemon, encode: impl FnOnce(&mut Vec<u8>)) {
         if let Some(connection) = &*self.connection.borrow() {
             d.stats.count(|s| s.client_packets_sent += 1);
-            if connection.send_with(|out| packet.encode(&header, out)).is_err() {
+            if connection.send_with(encode).is_err() {
                 // Without this answer it would wait for ever: it has to start over.
                 connection.close("it does not read what it is sent");
             }
@@ -42,7 +50,12 @@ impl Client {
 
     /// A message that the client has asked for. One that doesn't read loses its connection, so that
     /// what is kept for it has a bound.
-    pub fn deliver_message(&self, d: &Rc<Daemon>, srvid: Srvid, data: &[u8]) {
+    pub fn deliver_message(&self, d: &Daemon, srvid: Srvid, data: &[u8]) {
+        self.deliver_in_place(d, srvid, |out| out.extend_from_slice(data));
+    }
+
+    /// The same with data that `fill` writes straight into the output.
+    pub fn deliver_in_place(&self, d: &Daemon, srvid: Srvid, fill: impl FnOnce(&mut Vec<u8>)) {
         let queued = self.queued_packets();
         if queued > d.tunables.borrow().max_queue_drop_msg() as usize {
             log::error!(
@@ -53,7 +66,8 @@ impl Client {
             self.close("it does not read its messages");
             return;
         }
-        self.send(d, &Packet::ReqMessage(ReqMessage { srvid, data }), Reqid::NONE);
+        let header = self.header(d, Reqid::NONE);
+        self.send_encoded(d, |out| ReqMessage::encode_packet(&header, srvid, out, fill));
     }
 
     /// Packets that wait to be read by the client.
@@ -207,6 +221,7 @@ fn gone(d: &Rc<Daemon>, client: &Rc<Client>, why: &str) {
         crate::recovery::mode::want_recovery(d, "a client was lost during a persistent transaction");
     }
     calls::client_gone(d, client.id);
+    traverse::client_gone(d, client.id);
     d.deferred_attaches.client_gone(client.id);
     d.services.forget_client(client.id);
     for tunnel in client.tunnels.take() {

@@ -205,6 +205,14 @@ pub fn client_gone(d: &Rc<Daemon>, client: ClientId) -> bool {
     commit.is_some()
 }
 
+/// The database is detached: a commit on it can't go on. Only volatile ones are, on which C allows commits, too.
+pub fn database_gone(d: &Rc<Daemon>, db: DbId) {
+    let open = d.commits.open.borrow_mut().remove(&db);
+    if let Some(open) = open {
+        end(d, db, open, -1, "the database was detached");
+    }
+}
+
 /// A node has gone. The commits that wait for it get its answer, -1, from the room of controls.
 pub fn node_gone(d: &Rc<Daemon>, pnn: Pnn) {
     let open = d.commits.open.borrow().len();

@@ -27,6 +27,7 @@ use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::state::State;
 use crate::stats::Stats;
+use crate::traverse::Traverses;
 use crate::vacuum::Vacuum;
 
 /// One ctdbd. Each field is a room with its own state; no room reaches into another's cells.
@@ -63,6 +64,8 @@ pub struct Daemon {
     pub vacuum: Vacuum,
     /// Persistent transactions under way.
     pub commits: Commits,
+    /// Walks over databases of the whole cluster.
+    pub traverses: Traverses,
     /// Freeze, recovery transactions, pushes.
     pub recovery: Recovery,
     /// Ban timer and the like.

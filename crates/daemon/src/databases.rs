@@ -1,7 +1,7 @@
 //! The TDB files of this node: which there are, and what each is.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -9,6 +9,7 @@ use ctdb_lockhelper::protocol as helper;
 use ctdb_protocol::{DbFlags, DbId, DbIdEntry, DbIdMap, Generation};
 use ctdb_records::Place;
 use ctdb_runtime::Task;
+use ctdb_runtime::sync::Notify;
 use ctdb_tdb::{Tdb, TdbFlags};
 
 use crate::Daemon;
@@ -125,6 +126,35 @@ pub struct Database {
     pub seqnum_watch: RefCell<Option<Task<()>>>,
     /// The sequence number that the other nodes know of.
     pub seqnum_told: Cell<u32>,
+    /// It was detached: work on it that takes long has to end.
+    pub gone: Gone,
+}
+
+/// See [`Database::gone`].
+#[derive(Default)]
+pub struct Gone {
+    is: Cell<bool>,
+    now: Notify,
+}
+
+impl Gone {
+    /// It is.
+    pub fn set(&self) {
+        self.is.set(true);
+        self.now.notify_all();
+    }
+
+    /// Whether it is.
+    pub fn get(&self) -> bool {
+        self.is.get()
+    }
+
+    /// Resolves when it is.
+    pub async fn reached(&self) {
+        if !self.is.get() {
+            self.now.notified().await;
+        }
+    }
 }
 
 impl Database {
@@ -148,6 +178,7 @@ impl Database {
             tracking: RefCell::default(),
             seqnum_watch: RefCell::default(),
             seqnum_told: Cell::default(),
+            gone: Gone::default(),
         }
     }
 
@@ -188,6 +219,9 @@ pub struct Databases {
     by_id: RefCell<BTreeMap<u32, Rc<Database>>>,
     /// Newest first: the order in which GET_DBMAP answers.
     order: RefCell<Vec<DbId>>,
+    /// Names of those that were detached and whose files are not closed yet, and news of the end of that.
+    leaving: RefCell<BTreeSet<String>>,
+    left: Notify,
 }
 
 impl Databases {
@@ -216,10 +250,34 @@ impl Databases {
         self.by_id.borrow_mut().insert(db.id.0, db);
     }
 
-    /// Forgets one (detach).
+    /// Forgets one.
     pub fn remove(&self, id: DbId) -> Option<Rc<Database>> {
         self.order.borrow_mut().retain(|other| *other != id);
         self.by_id.borrow_mut().remove(&id.0)
+    }
+
+    /// Forgets one that is detached; its name stays taken until [`Databases::end_leaving`].
+    pub fn begin_leaving(&self, db: &Database) {
+        self.remove(db.id);
+        self.leaving.borrow_mut().insert(db.name.clone());
+    }
+
+    /// Its file is closed.
+    pub fn end_leaving(&self, name: &str) {
+        self.leaving.borrow_mut().remove(name);
+        self.left.notify_all();
+    }
+
+    /// Whether a database of this name was detached and its file is not closed yet.
+    pub fn is_leaving(&self, name: &str) -> bool {
+        self.leaving.borrow().contains(name)
+    }
+
+    /// Waits for the end of that.
+    pub async fn has_left(&self, name: &str) {
+        while self.is_leaving(name) {
+            self.left.notified().await;
+        }
     }
 
     /// As GET_DBMAP answers.

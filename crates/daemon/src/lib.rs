@@ -10,9 +10,9 @@
 //! dispatch router           packets in, packets out           loopback    packets to ourselves
 //! control/*    one function for each control                  asks        controls we wait for
 //! services     who listens to which srvid                     responder   the one answer to a control
-//! databases attach health   the TDB files                     locks       chains that are taken: helpers
+//! databases attach detach health  the TDB files              locks       chains that are taken: helpers
 //! calls commit waiting      record traffic, transactions      recovery/*  freeze, transaction, pull, push
-//! deletions hot_keys        what is known of single records
+//! deletions hot_keys        what is known of single records   traverse/*  every record of all nodes for a client
 //! readonly     copies that are lent and called back         vacuum/*    empty records leave
 //! inactive     banned, stopped and back                       monitor events recoverd   children
 //! shutdown     the way out                                    stats       what `ctdb statistics` shows
@@ -27,6 +27,7 @@ pub mod control;
 pub mod daemon;
 pub mod databases;
 pub mod deletions;
+pub mod detach;
 pub mod dispatch;
 pub mod events;
 pub mod health;
@@ -50,6 +51,7 @@ pub mod shutdown;
 pub mod start;
 pub mod state;
 pub mod stats;
+pub mod traverse;
 pub mod vacuum;
 pub mod waiting;
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::nodes::Node;
 use crate::{Daemon, loopback, services};
-use ctdb_protocol::packet::{Packet, ReqMessage};
-use ctdb_protocol::{Generation, Header, PacketHeader, Pnn, Reqid, Srvid};
+use ctdb_protocol::packet::{ControlHead, Packet, ReqMessage};
+use ctdb_protocol::{ControlFlags, Generation, Header, Opcode, Operation, PacketHeader, Pnn, Reqid, Srvid};
 
 impl Daemon {
     /// Sends under the vnnmap's generation; a broadcast is unfolded into a packet for each node.
@@ -40,10 +40,22 @@ impl Daemon {
     }
 
     fn send_under(self: &Rc<Self>, header: &PacketHeader, packet: &Packet<'_>) {
+        self.send_encoded(header, packet.operation(), is_urgent(packet), |out| {
+            packet.encode(header, out)
+        });
+    }
+
+    fn send_encoded(
+        self: &Rc<Self>,
+        header: &PacketHeader,
+        operation: Operation,
+        urgent: bool,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         let to = header.destnode;
         self.stats.count(|s| s.node_packets_sent += 1);
         if to == self.me() {
-            loopback::queue(self, |out| packet.encode(header, out));
+            loopback::queue(self, encode);
             return;
         }
         let Some(node) = self.nodes.get(to).filter(|n| !n.is_deleted()) else {
@@ -51,18 +63,26 @@ impl Daemon {
             return;
         };
         if let Some(link) = &*node.outgoing.borrow() {
-            let encode = |out: &mut Vec<u8>| packet.encode(header, out);
-            let sent = if is_urgent(packet) {
+            let sent = if urgent {
                 link.send_urgent_with(encode)
             } else {
                 link.send_with(encode)
             };
             if let Err(error) = sent {
-                log::error!("{} for node {to} dropped: {error}", packet.operation());
+                log::error!("{operation} for node {to} dropped: {error}");
                 // What was lost may be half of a record's move: the node has to start over.
                 link.close("it does not take what it is sent");
             }
         }
+    }
+
+    /// Sends one node a control that wants no answer; `fill` writes its data straight into the output.
+    pub fn tell_in_place(self: &Rc<Self>, to: Pnn, opcode: Opcode, fill: impl FnOnce(&mut Vec<u8>)) {
+        let header = PacketHeader::new(self.state.generation(), self.me(), to, Reqid::NONE);
+        let head = ControlHead::new(opcode).with_flags(ControlFlags::NOREPLY);
+        self.send_encoded(&header, Operation::REQ_CONTROL, false, |out| {
+            head.encode_packet(&header, out, fill);
+        });
     }
 
     /// Sends a packet on to the next node as it came: source, number and generation stay those of who sent it.

@@ -107,6 +107,17 @@ impl Services {
     }
 }
 
+/// Gives a message, whose data `fill` writes in place, to the clients of this node who listen to `at`.
+pub fn deliver_to_clients(d: &Daemon, at: Srvid, fill: impl Fn(&mut Vec<u8>)) {
+    for listener in d.services.listeners(at) {
+        if let Listener::Client(id) = listener
+            && let Some(client) = d.clients.get(id)
+        {
+            client.deliver_in_place(d, at, &fill);
+        }
+    }
+}
+
 /// Gives a message to everybody on this node who listens to `at`.
 pub fn deliver(d: &Rc<Daemon>, from: Pnn, at: Srvid, data: &[u8]) {
     for listener in d.services.listeners(at) {

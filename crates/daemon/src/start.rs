@@ -26,7 +26,9 @@ use crate::settings::Settings;
 use crate::state::State;
 use crate::stats::{self, Stats};
 use crate::vacuum;
-use crate::{Daemon, asks, attach, calls, clients, health, keepalive, links, monitor, recoverd, shutdown};
+use crate::{
+    Daemon, asks, attach, calls, clients, health, keepalive, links, monitor, recoverd, shutdown, traverse,
+};
 
 /// Exit code when the client socket can't be made.
 pub const EXIT_SOCKET: i32 = 10;
@@ -143,7 +145,7 @@ pub fn build(rt: Handle, p: Prepared, me: Pnn, address: SocketAddr) -> anyhow::R
         interactive: p.interactive,
         fixed_version: p.fixed_version,
     };
-    Ok(Rc::new(Daemon {
+    let d = Rc::new(Daemon {
         settings,
         tunables: RefCell::new(p.tunables),
         state: State::new(capabilities, map, now, wall),
@@ -159,6 +161,7 @@ pub fn build(rt: Handle, p: Prepared, me: Pnn, address: SocketAddr) -> anyhow::R
         readonly: Default::default(),
         vacuum: Default::default(),
         commits: Default::default(),
+        traverses: Default::default(),
         recovery: Recovery::default(),
         bans: Bans::default(),
         events: Default::default(),
@@ -166,7 +169,9 @@ pub fn build(rt: Handle, p: Prepared, me: Pnn, address: SocketAddr) -> anyhow::R
         stats: Stats::new(wall),
         shutdown: Default::default(),
         rt,
-    }))
+    });
+    traverse::listen(&d);
+    Ok(d)
 }
 
 fn capabilities(config: &Config) -> Capabilities {

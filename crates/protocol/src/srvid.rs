@@ -89,6 +89,7 @@ services! {
     PUSH_NODE_FLAGS = 0xF900_0000_0000_0000, "The recovery daemon tells all nodes of changed flags.";
     POKE = 0xF903_0000_0000_0000, "Ours: something changed, look now. To recovery daemons; no other implementation listens.";
     CONCEDE = 0xF904_0000_0000_0000, "Ours: your ELECTION beats mine. Between recovery daemons; no other implementation listens.";
+    TRAVERSE_PACE = 0xF905_0000_0000_0000, "Ours: the reader of a traverse can't keep up, pause; or go on. Between daemons; no other implementation listens.";
     RELOAD_NODES = 0xFA00_0000_0000_0000, "The recovery daemon reads the nodes file again.";
     TAKEOVER_RUN = 0xFB00_0000_0000_0000, "The leader allocates addresses.";
     REBALANCE_NODE = 0xFB01_0000_0000_0000, "The next takeover run gives this node addresses.";

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ctdb_protocol::control::{Reply, Request};
 use ctdb_protocol::{
-    DbFlags, DbId, KeyData, LtdbHeader, Pnn, PushRecordData, Reader, RecBuffer, RecBufferWriter,
-    RecData, Text, Wire,
+    DbFlags, DbId, KeyData, LtdbHeader, Pnn, PushRecordData, Reader, RecBuffer, RecBufferWriter, RecData,
+    Text, Wire,
 };
 use ctdb_records::update::{self, Found, Push, TryDelete};
 use ctdb_tdb::{OpenOptions, Tdb, TdbFlags};
@@ -60,18 +60,6 @@ pub fn open_flags(d: &Rc<Daemon>, id: DbId, answer: Responder) {
         Some(db) => answer.reply(&Reply::DbOpenFlags(db.tdb.flags().bits().cast_signed())),
         None => answer.refuse(),
     }
-}
-
-/// DB_DETACH: a later version detaches. A copy of the control that another node sent has nobody who waits.
-pub fn detach(d: &Rc<Daemon>, asked: &Asked<'_>, id: DbId, answer: Responder) {
-    if let Some(db) = find(d, id, "DB_DETACH") {
-        log::error!(
-            "Detaching {} for {} refused: this version can't detach databases",
-            db.name,
-            asked.sender()
-        );
-    }
-    answer.refuse();
 }
 
 /// SET_DB_READONLY: read-only copies may be lent from now on, and who has them is noted in a file beside.
@@ -318,8 +306,8 @@ pub fn try_delete_records(d: &Rc<Daemon>, records: &RecBuffer<'_>, answer: Respo
 }
 
 fn try_delete(d: &Daemon, db: &Database, record: &RecData<'_>) -> Result<(), String> {
-    if db.is_frozen() {
-        return Err("the database is frozen".to_owned());
+    if db.is_frozen() || db.gone.get() {
+        return Err("the database is frozen or detached".to_owned());
     }
     let key = record.key;
     let given = record
@@ -342,8 +330,17 @@ fn try_delete(d: &Daemon, db: &Database, record: &RecData<'_>) -> Result<(), Str
     let decision = db.tdb.parse(key, decide).map_err(|error| error.to_string())?;
     match decision.unwrap_or_else(|| update::try_delete(d.me(), lmaster, given.as_ref(), Found::Missing)) {
         TryDelete::Gone => Ok(()),
-        TryDelete::Delete => db.tdb.delete(key).map(drop).map_err(|error| error.to_string()),
+        TryDelete::Delete => delete_now(&db.tdb, key),
         TryDelete::Refuse(why) => Err(why.to_owned()),
+    }
+}
+
+/// Its place goes to the list of free space, which somebody may have locked.
+fn delete_now(tdb: &Tdb, key: &[u8]) -> Result<(), String> {
+    match tdb.try_lock_free_list() {
+        Ok(Some(_free_list)) => tdb.delete(key).map(drop).map_err(|error| error.to_string()),
+        Ok(None) => Err("the list of free space is locked".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -366,7 +363,7 @@ pub fn push_record(d: &Rc<Daemon>, pushed: &PushRecordData<'_>, answer: Responde
             record.set_data(pushed.value);
             record.stage(header);
             match record.save() {
-                Ok(()) => answer.ok(),
+                Ok(()) => flush_pushed(d, &db, answer),
                 Err(error) => {
                     log::error!("PUSH_RECORD failed: {error}");
                     answer.refuse();
@@ -380,6 +377,23 @@ pub fn push_record(d: &Rc<Daemon>, pushed: &PushRecordData<'_>, answer: Responde
             answer.refuse();
         }
     }
+}
+
+/// It has to survive this node, too. Helpers wait for the disk, this daemon does not.
+fn flush_pushed(d: &Rc<Daemon>, db: &Rc<Database>, answer: Responder) {
+    let db = db.clone();
+    d.spawn(move |d| async move {
+        match locks::sync_file(&d, &db).await {
+            Ok(()) => answer.ok(),
+            Err(why) => {
+                log::error!(
+                    "PUSH_RECORD for {}: it is stored, but not on the disk yet: {why}",
+                    db.name
+                );
+                answer.refuse();
+            }
+        }
+    });
 }
 
 fn push_later(d: &Rc<Daemon>, db: &Rc<Database>, pushed: &PushRecordData<'_>, answer: Responder) {
@@ -396,14 +410,4 @@ fn push_later(d: &Rc<Daemon>, db: &Rc<Database>, pushed: &PushRecordData<'_>, an
     if let Some(waiting) = waiting::hold(d, db, again) {
         locks::wait_chain(d, db, pushed.key, waiting);
     }
-}
-
-/// TRAVERSE_*: a later version goes through the databases of all nodes.
-pub fn traverse(asked: &Asked<'_>, answer: Responder) {
-    log::error!(
-        "{} by {} refused: this version does not traverse across nodes",
-        asked.opcode,
-        asked.sender()
-    );
-    answer.refuse();
 }

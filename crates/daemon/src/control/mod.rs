@@ -17,7 +17,7 @@ use ctdb_protocol::{Capabilities, ClientId, ControlFlags, Opcode, Pnn, Srvid};
 use crate::clients::Client;
 use crate::databases::DbKind;
 use crate::responder::Responder;
-use crate::{Daemon, attach, commit, vacuum};
+use crate::{Daemon, attach, commit, detach, traverse, vacuum};
 
 /// A control as it reaches its function, whoever sent it.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +167,7 @@ fn serve(d: &Rc<Daemon>, asked: &Asked<'_>, request: Request<'_>, answer: Respon
         R::DbAttach(_) => attach::attach(d, asked, DbKind::Volatile, answer),
         R::DbAttachPersistent(_) => attach::attach(d, asked, DbKind::Persistent, answer),
         R::DbAttachReplicated(_) => attach::attach(d, asked, DbKind::Replicated, answer),
-        R::DbDetach(db) => database::detach(d, asked, db, answer),
+        R::DbDetach(db) => detach::detach(d, asked, db, answer),
         R::DbOpenFlags(db) => database::open_flags(d, db, answer),
         R::SetDbReadonly(db) => database::set_readonly(d, db, answer),
         R::SetDbSticky(db) => database::set_sticky(d, db, answer),
@@ -188,12 +188,14 @@ fn serve(d: &Rc<Daemon>, asked: &Asked<'_>, request: Request<'_>, answer: Respon
         R::VacuumFetch(records) => vacuum::fetch(d, &records, answer),
         R::ScheduleForDeletion(key) => database::schedule_for_deletion(d, &key, answer),
         R::PushRecord(record) => database::push_record(d, &record, answer),
-        R::TraverseStart(_)
-        | R::TraverseStartExt(_)
-        | R::TraverseAll(_)
-        | R::TraverseAllExt(_)
-        | R::TraverseData(_)
-        | R::TraverseKill(_) => database::traverse(asked, answer),
+
+        // Traverse.
+        R::TraverseStart(start) => traverse::start(d, asked, &start, false, answer),
+        R::TraverseStartExt(ext) => traverse::start(d, asked, &ext.start, ext.with_empty_records, answer),
+        R::TraverseAll(all) => traverse::walk(d, asked, &all, false, answer),
+        R::TraverseAllExt(ext) => traverse::walk(d, asked, &ext.all, ext.with_empty_records, answer),
+        R::TraverseData(record) => traverse::data(d, asked, &record, answer),
+        R::TraverseKill(which) => traverse::kill(d, asked, &which, answer),
 
         // Clients.
         R::RegisterSrvid => client::register_srvid(d, asked, answer),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ctdb_lockhelper::protocol::Request;
 use ctdb_protocol::DbId;
 use ctdb_runtime::Instant;
+use ctdb_runtime::sync::select2;
 use ctdb_tdb::Chain;
 
 use super::helper::HelperError;
@@ -91,7 +92,9 @@ fn start(d: &Rc<Daemon>, db: &Rc<Database>, chain: Chain) {
     }
     busy.helpers += 1;
     let db = db.clone();
-    d.spawn(|d| async move { serve(&d, &db, chain).await });
+    d.spawn(|d| async move {
+        let _ = select2(serve(&d, &db, chain), db.gone.reached()).await;
+    });
 }
 
 /// Until nothing waits for the chain any more; then for the next chain of the database.
@@ -158,10 +161,7 @@ async fn serve_once(d: &Rc<Daemon>, db: &Rc<Database>, chain: Chain, key: &[u8])
         Err(error) => return Err(HelperError::Failed(error.to_string())),
     }
     let mut helper = pool::lease(d)?;
-    count(d, db, |l| l.num_current += 1);
-    let locked = lock_by(d, db, key, &mut helper).await;
-    count(d, db, |l| l.num_current = l.num_current.saturating_sub(1));
-    locked?;
+    lock_by(d, db, key, &mut helper).await?;
     match db.tdb.mark_chain(key) {
         Ok(mark) => {
             run_batch(d, db, chain);
@@ -181,7 +181,41 @@ async fn lock_by(d: &Rc<Daemon>, db: &Database, key: &[u8], helper: &mut Lease) 
         key,
     };
     let lock = helper.order(&request);
+    let _counted = Current::begin(d, db);
     watch::watched(d, db, Wanted::Record(key), pid, lock).await
+}
+
+/// Counts one helper that waits; also when the wait is given up.
+struct Current<'a>(&'a Daemon, &'a Database);
+
+impl<'a> Current<'a> {
+    fn begin(d: &'a Daemon, db: &'a Database) -> Current<'a> {
+        count(d, db, |l| l.num_current += 1);
+        Current(d, db)
+    }
+}
+
+impl Drop for Current<'_> {
+    fn drop(&mut self) {
+        count(self.0, self.1, |l| {
+            l.num_current = l.num_current.saturating_sub(1)
+        });
+    }
+}
+
+/// The database is detached: what waits for its chains waits in vain. Helpers that wait end with [`Database::gone`].
+pub fn database_gone(d: &Daemon, db: &Database) {
+    let chains = &d.locks.chains;
+    let vain: Vec<_> = chains
+        .waited
+        .borrow_mut()
+        .extract_if(.., |(id, _), _| *id == db.id)
+        .collect();
+    chains.busy.borrow_mut().remove(&db.id);
+    let packets: usize = vain.iter().map(|(_, wait)| wait.queue.len()).sum();
+    let packets = u32::try_from(packets).unwrap_or(u32::MAX);
+    count(d, db, |l| l.num_pending = l.num_pending.saturating_sub(packets));
+    drop(vain);
 }
 
 fn run_batch(d: &Rc<Daemon>, db: &Rc<Database>, chain: Chain) {

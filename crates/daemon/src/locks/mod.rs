@@ -14,10 +14,10 @@ mod watch;
 mod whole;
 mod writer;
 
-pub use chains::{is_contended, wait_chain};
+pub use chains::{database_gone, is_contended, wait_chain};
 pub use watch::hex;
-pub use whole::{DbLock, LockFailed, lock_db};
-pub use writer::{Checked, RecoverWriter, cancel_updates, check, update_records};
+pub use whole::{DbLock, LockFailed, close_file, lock_db};
+pub use writer::{Checked, RecoverWriter, cancel_updates, check, sync_file, update_records};
 
 /// State of the room.
 #[derive(Default)]
@@ -26,6 +26,7 @@ pub struct Locks {
     chains: chains::Chains,
     whole: whole::Whole,
     updates: writer::Updates,
+    syncs: writer::Syncs,
 }
 
 impl Locks {

@@ -1,6 +1,6 @@
 //! Helpers that have done their work are kept for the next: starting one costs fifty times as much as a lock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
@@ -15,6 +15,8 @@ const IDLE_MAX: usize = 8;
 #[derive(Default)]
 pub struct Pool {
     idle: RefCell<Vec<Helper>>,
+    /// Helpers leased before the last [`retire`] have an older number.
+    age: Cell<u64>,
 }
 
 impl Pool {
@@ -29,6 +31,7 @@ impl Pool {
 pub struct Lease {
     daemon: Rc<Daemon>,
     helper: Option<Helper>,
+    age: u64,
 }
 
 /// A helper that has nothing to do: an idle one or a new one.
@@ -43,7 +46,15 @@ pub fn lease(d: &Rc<Daemon>) -> io::Result<Lease> {
     Ok(Lease {
         daemon: d.clone(),
         helper: Some(helper),
+        age: d.locks.pool.age.get(),
     })
+}
+
+/// No helper of before is used again: one of them may have a file open that is about to be closed.
+pub fn retire(d: &Daemon) {
+    let pool = &d.locks.pool;
+    pool.age.set(pool.age.get() + 1);
+    drop(pool.idle.take());
 }
 
 /// One that still lives. What has ended meanwhile, killed for want of memory for instance, would fail whoever got it.
@@ -60,8 +71,9 @@ fn idle(d: &Daemon) -> Option<Helper> {
 impl Lease {
     /// Its job is done: it holds nothing and owes no answer.
     pub fn give_back(mut self) {
-        let mut idle = self.daemon.locks.pool.idle.borrow_mut();
-        if idle.len() < IDLE_MAX {
+        let pool = &self.daemon.locks.pool;
+        let mut idle = pool.idle.borrow_mut();
+        if idle.len() < IDLE_MAX && self.age == pool.age.get() {
             idle.extend(self.helper.take());
         }
         drop(idle);

@@ -2,7 +2,7 @@
 //! were free; a database in which somebody has a lock gets a helper of its own that waits.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use ctdb_lockhelper::protocol::{Reply, Request};
@@ -131,6 +131,23 @@ async fn let_go(held: Held, path: &std::path::Path) {
     }
 }
 
+/// A database is detached: no helper has its file open any more, or will look at it again.
+pub async fn close_file(d: &Rc<Daemon>, path: &Path) {
+    pool::retire(d);
+    let keeper = d.locks.whole.keeper.borrow().clone();
+    let Some(keeper) = keeper.filter(|keeper| !keeper.dead.get()) else {
+        return;
+    };
+    match keeper.ask(Order::Close(path.to_owned())).await {
+        Ok(Reply::Ok) => {}
+        // Then it has died, or will be found out by the next lock of the file.
+        other => log::error!(
+            "The lock helper that keeps databases locked did not close {}: {other:?}",
+            path.display()
+        ),
+    }
+}
+
 /// The helper that holds many databases, behind a queue of orders.
 struct Keeper {
     orders: Sender<(Order, OneshotSender<Result<Reply, HelperError>>)>,
@@ -141,6 +158,7 @@ struct Keeper {
 enum Order {
     TryLock(Rc<Database>),
     Unlock(PathBuf),
+    Close(PathBuf),
 }
 
 impl Keeper {
@@ -193,6 +211,7 @@ async fn keep(
         let result = match &order {
             Order::TryLock(db) => helper.ask(&Request::TryLockDb { db: db.for_helper(d) }).await,
             Order::Unlock(path) => helper.ask(&Request::UnlockDb { path }).await,
+            Order::Close(path) => helper.ask(&Request::Close { path }).await,
         };
         let broken = result.is_err();
         // Who asked may have given up; a lock that nobody wants any more is let go again.

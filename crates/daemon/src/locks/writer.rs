@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use ctdb_lockhelper::protocol::{self, Reply, Request, Rules};
 use ctdb_protocol::DbId;
-use ctdb_runtime::sync::{Either, Notify, select2};
+use ctdb_runtime::sync::{Either, Notify, OneshotSender, oneshot, select2};
 use ctdb_tdb::TdbFlags;
 
 use super::helper::HelperError;
@@ -101,6 +101,68 @@ pub fn cancel_updates(d: &Daemon, db: &Database) {
             cancelled.notify_all();
         }
     }
+}
+
+/// Flushes of files to the disk that are wanted, by database: one is under way for each, and whoever comes
+/// meanwhile shares the next.
+#[derive(Default)]
+pub struct Syncs(RefCell<BTreeMap<DbId, Vec<SyncDone>>>);
+
+/// Tells who wants a flush that it is over, and how.
+type SyncDone = OneshotSender<Result<(), String>>;
+
+impl Syncs {
+    /// Adds one to the next flush of the database; true when nobody sees to it yet.
+    fn want(&self, db: DbId, done: SyncDone) -> bool {
+        let mut wanted = self.0.borrow_mut();
+        let idle = !wanted.contains_key(&db);
+        wanted.entry(db).or_default().push(done);
+        idle
+    }
+
+    /// Those who share the flush that begins now; with the last of them the database is forgotten.
+    fn begin(&self, db: DbId) -> Vec<SyncDone> {
+        let mut wanted = self.0.borrow_mut();
+        let waiting = wanted.get_mut(&db).map(std::mem::take).unwrap_or_default();
+        if waiting.is_empty() {
+            wanted.remove(&db);
+        }
+        waiting
+    }
+}
+
+/// What was stored in the database before is on the disk afterwards. A helper waits for the disk.
+///
+/// # Errors
+/// What the disk says.
+pub async fn sync_file(d: &Rc<Daemon>, db: &Rc<Database>) -> Result<(), String> {
+    let (done, wait) = oneshot();
+    if d.locks.syncs.want(db.id, done) {
+        let db = db.clone();
+        d.spawn(move |d| async move { sync_while_wanted(&d, &db).await });
+    }
+    wait.await.unwrap_or_else(|_| Err("it was given up".to_owned()))
+}
+
+async fn sync_while_wanted(d: &Rc<Daemon>, db: &Rc<Database>) {
+    loop {
+        let waiting = d.locks.syncs.begin(db.id);
+        if waiting.is_empty() {
+            return;
+        }
+        let result = sync_once(d, db).await.map_err(|error| error.to_string());
+        for one in waiting {
+            // Who wanted it may have given up.
+            let _ = one.send(result.clone());
+        }
+    }
+}
+
+async fn sync_once(d: &Rc<Daemon>, db: &Database) -> Result<(), HelperError> {
+    let mut helper = pool::lease(d)?;
+    helper.order(&Request::Sync { db: db.for_helper(d) }).await?;
+    helper.give_back();
+    Ok(())
 }
 
 /// What a check of a file found.

@@ -128,6 +128,22 @@ fn end_recovery_work(d: &Rc<Daemon>, db: &Rc<Database>) {
     transaction::drop_open(d, db);
 }
 
+/// Resolves at the next change of the [`FreezeState`] of any database.
+pub async fn changed(d: &Daemon) {
+    d.recovery.freezers.changed.notified().await;
+}
+
+/// The database is detached: what a recovery did with it ends, its lock is let go.
+pub async fn database_gone(d: &Rc<Daemon>, db: &Rc<Database>) {
+    transaction::settled(d, db).await;
+    drop(take_keeper(d, db));
+    end_recovery_work(d, db);
+    let lock = take_lock(d, db);
+    if let Some(lock) = lock {
+        lock.release().await;
+    }
+}
+
 fn change(d: &Daemon, db: &Database, to: FreezeState) {
     db.freeze.set(to);
     d.recovery.freezers.changed.notify_all();

@@ -4,10 +4,13 @@
 // Clippy takes only functions with #[test] for tests; these are run by the main function below.
 #![allow(clippy::unwrap_used)]
 
+mod detach;
 mod locks;
 mod readonly;
 mod records;
+mod services;
 mod transactions;
+mod traverse;
 mod vacuum;
 mod world;
 
@@ -32,6 +35,9 @@ fn main() -> ExitCode {
         readonly::TESTS,
         vacuum::TESTS,
         transactions::TESTS,
+        traverse::TESTS,
+        detach::TESTS,
+        services::TESTS,
     ]
     .concat();
     if args.iter().any(|arg| arg == "--list") {

@@ -1,6 +1,7 @@
 //! Daemons in this process, linked by TCP on loopback addresses, with clients on unix sockets and lock helpers
 //! that are this very program, started again.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use ctdb_protocol::control::Request;
 use ctdb_protocol::packet::{Packet, ReqCall};
 use ctdb_protocol::{
     CallFlags, CallId, ControlHead, DbId, Generation, Header, LtdbHeader, PacketHeader, Pnn, RecMode, Reqid,
-    Rsn, Runstate, VnnMap,
+    Rsn, Runstate, Srvid, TunnelId, VnnMap,
 };
 use ctdb_runtime::{Child, Handle, Program, Runtime, Stream};
 use ctdb_tdb::StoreMode;
@@ -43,7 +44,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let (pid, world) = (std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
-        let ip = |i: u8| Ipv4Addr::new(127, 64 + (pid >> 8) as u8 % 64, pid as u8, world * 8 + i + 1);
+        let ip = |i: u8| Ipv4Addr::new(127, 64 + (pid >> 8) as u8 % 64, pid as u8, world % 60 * 4 + i + 1);
         let nodes: String = (0..n).map(|i| format!("{}\n", ip(i))).collect();
         let daemons = (0..n).map(|i| daemon(&runtime.handle(), &dir.path().join(i.to_string()), &nodes, i));
         let world = World {
@@ -134,7 +135,11 @@ impl World {
             d.rt.connect_unix(&d.settings.paths.socket("ctdbd"))
                 .await
                 .unwrap();
-        Client { stream, last: 0 }
+        Client {
+            stream,
+            last: 0,
+            came: VecDeque::new(),
+        }
     }
 
     /// A process that holds the chain of a key, as a stopped smbd would.
@@ -204,6 +209,17 @@ fn daemon(rt: &Handle, base: &Path, nodes: &str, i: u8) -> Rc<Daemon> {
 pub struct Client {
     stream: Stream,
     last: u32,
+    /// Messages and tunnel packets that came while an answer was waited for.
+    came: VecDeque<Told>,
+}
+
+/// What a daemon tells a client unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Service and data.
+    Message(Srvid, Vec<u8>),
+    /// Id, flags and data.
+    Tunnel(TunnelId, u32, Vec<u8>),
 }
 
 impl Client {
@@ -251,12 +267,30 @@ impl Client {
     }
 
     pub async fn send_control(&mut self, request: &Request<'_>) -> Reqid {
+        self.send_control_to(Pnn::CURRENT, Srvid(0), request).await
+    }
+
+    async fn send_control_to(&mut self, to: Pnn, srvid: Srvid, request: &Request<'_>) -> Reqid {
         let mut data = Vec::new();
         request.encode(&mut data);
-        self.send(&Packet::ReqControl(
-            ControlHead::new(request.opcode()).with_data(&data),
-        ))
-        .await
+        let head = ControlHead::new(request.opcode()).with_srvid(srvid);
+        self.send_to(to, &Packet::ReqControl(head.with_data(&data))).await
+    }
+
+    /// A control to any node: the status.
+    pub async fn control_to(&mut self, to: Pnn, request: &Request<'_>) -> i32 {
+        let reqid = self.send_control_to(to, Srvid(0), request).await;
+        self.answer_to(reqid).await.0
+    }
+
+    /// A control about a service or tunnel: the status.
+    pub async fn control_about(&mut self, srvid: Srvid, request: &Request<'_>) -> i32 {
+        let reqid = self.send_control_to(Pnn::CURRENT, srvid, request).await;
+        self.answer_to(reqid).await.0
+    }
+
+    pub async fn listen(&mut self, at: Srvid) {
+        assert_eq!(self.control_about(at, &Request::RegisterSrvid).await, 0);
     }
 
     /// A control to the own node: status and data.
@@ -266,33 +300,71 @@ impl Client {
     }
 
     async fn send(&mut self, packet: &Packet<'_>) -> Reqid {
+        self.send_to(Pnn::CURRENT, packet).await
+    }
+
+    pub async fn send_to(&mut self, to: Pnn, packet: &Packet<'_>) -> Reqid {
         self.last += 1;
         let mut out = Vec::new();
         packet.encode(
-            &PacketHeader::new(Generation(0), Pnn(0), Pnn::CURRENT, Reqid(self.last)),
+            &PacketHeader::new(Generation(0), Pnn(0), to, Reqid(self.last)),
             &mut out,
         );
         self.stream.write_all(&out).await.unwrap();
         Reqid(self.last)
     }
 
-    /// The next answer, which must be that one.
+    /// The next answer, which must be that one. Messages that come before are kept.
     pub async fn answer_to(&mut self, reqid: Reqid) -> (i32, Vec<u8>) {
+        loop {
+            let bytes = self.read().await;
+            let (header, packet) = Packet::decode(&bytes).unwrap();
+            let (status, data) = match packet {
+                Packet::ReplyCall(reply) => (reply.status, reply.data),
+                Packet::ReplyControl(reply) => (reply.status, reply.data),
+                other => {
+                    self.came.push_back(told(&other));
+                    continue;
+                }
+            };
+            assert_eq!(
+                header.reqid, reqid,
+                "answers come in the order of what the test waits for"
+            );
+            return (status, data.to_vec());
+        }
+    }
+
+    /// The next message or tunnel packet.
+    pub async fn told(&mut self) -> Told {
+        if let Some(first) = self.came.pop_front() {
+            return first;
+        }
+        let bytes = self.read().await;
+        told(&Packet::decode(&bytes).unwrap().1)
+    }
+
+    /// Waits for the end of the connection; what comes before is dropped.
+    pub async fn closed(&mut self) {
+        let mut bytes = [0; 1024];
+        while !matches!(self.stream.read(&mut bytes).await, Ok(0) | Err(_)) {}
+    }
+
+    async fn read(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 4];
         self.stream.read_exact(&mut bytes).await.unwrap();
         let length = Header::peek_length(&bytes).unwrap() as usize;
         bytes.resize(length, 0);
         self.stream.read_exact(&mut bytes[4..]).await.unwrap();
-        let (header, packet) = Packet::decode(&bytes).unwrap();
-        assert_eq!(
-            header.reqid, reqid,
-            "answers come in the order of what the test waits for"
-        );
-        match packet {
-            Packet::ReplyCall(reply) => (reply.status, reply.data.to_vec()),
-            Packet::ReplyControl(reply) => (reply.status, reply.data.to_vec()),
-            other => panic!("no answer: {other:?}"),
-        }
+        bytes
+    }
+}
+
+fn told(packet: &Packet<'_>) -> Told {
+    match packet {
+        Packet::ReqMessage(message) => Told::Message(message.srvid, message.data.to_vec()),
+        Packet::Tunnel(tunnel) => Told::Tunnel(tunnel.tunnel_id, tunnel.flags.bits(), tunnel.data.to_vec()),
+        other => panic!("nothing that a client is told: {other:?}"),
     }
 }
 
