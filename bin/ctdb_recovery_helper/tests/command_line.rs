@@ -14,7 +14,7 @@ fn helper() -> Command {
 }
 
 fn pass_on(fd: impl AsFd) {
-    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).expect("the descriptor is open: the caller has it");
 }
 
 #[test]

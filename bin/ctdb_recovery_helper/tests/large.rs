@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,17 +16,23 @@ use ctdb_protocol::{
 use ctdb_runtime::{Runtime, Signal};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const RECORDS: u32 = 200_000;
+/// With keys and headers more than the 64 MiB that the recovery helper, and ctdbd, keep in memory.
+const MANY: u32 = 160_000;
+/// More than ctdbd writes in place.
+const SOME: u32 = 30_000;
 const VALUE: [u8; 400] = [b'v'; 400];
-/// Far above what a slice takes in a build without optimization on a busy machine, far below what one go would.
-const SILENCE_MAX: Duration = Duration::from_millis(300);
+/// Far above what a slice takes in a build without optimization, far below what one go would. Whether a turn stays
+/// within its milliseconds is for the benchmark on an idle machine.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// One at a time: each has many megabytes to move, and one measures.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn key(n: u32) -> Vec<u8> {
     format!("record number {n}").into_bytes()
 }
 
 /// Puts records into one node's copy of a database, as `ctdb restoredb` does.
-async fn fill(client: &Client, db: DbId) -> Result<()> {
+async fn fill(client: &Client, db: DbId, records: u32) -> Result<()> {
     let (me, transaction, at) = (
         client.pnn(),
         TransDb { db_id: db, tid: 77 },
@@ -42,16 +49,16 @@ async fn fill(client: &Client, db: DbId) -> Result<()> {
         .control(me, &Request::DbPushStart(PullDbExt::new(db, at)), LIMIT)
         .await?;
     let mut buffer = RecBufferWriter::new(db);
-    for n in 0..RECORDS {
+    for n in 0..records {
         buffer.push(0, &key(n), &LtdbHeader::new(Rsn(1), me), &VALUE);
-        if buffer.len() > 1 << 20 || n == RECORDS - 1 {
+        if buffer.len() > 1 << 20 || n == records - 1 {
             client.send_message(me, at, buffer.as_bytes())?;
             client.drained(1 << 20).await?;
             buffer.clear();
         }
     }
     let answer = client.control(me, &Request::DbPushConfirm(db), LIMIT).await?;
-    ensure!(answer.reply()? == Reply::DbPushConfirm(RECORDS));
+    ensure!(answer.reply()? == Reply::DbPushConfirm(records));
     client
         .control(me, &Request::DbTransactionCommit(transaction), LIMIT)
         .await?;
@@ -122,22 +129,22 @@ fn mixed() -> Result<Option<Cluster>> {
     started(nodes.tunable("AllowMixedVersions", 1)).map(Some)
 }
 
-async fn with_records(client: &Client) -> Result<DbId> {
+async fn with_records(client: &Client, records: u32) -> Result<DbId> {
     let attach = Request::DbAttach(Text::from("large.tdb"));
     let answer = client.control(client.pnn(), &attach, LIMIT).await?;
     let Reply::DbAttach(db) = answer.reply()? else {
         bail!("no database")
     };
-    fill(client, db).await.context("filling the database")?;
-    complete_on(client, &[client.pnn()], db).await?;
+    fill(client, db, records).await.context("filling the database")?;
+    complete_on(client, &[client.pnn()], db, records).await?;
     Ok(db)
 }
 
-async fn complete_on(client: &Client, nodes: &[Pnn], db: DbId) -> Result<()> {
+async fn complete_on(client: &Client, nodes: &[Pnn], db: DbId, records: u32) -> Result<()> {
     for node in nodes {
         let (count, good) = pull(client, *node, db).await?;
         ensure!(
-            (count, good) == (RECORDS, RECORDS),
+            (count, good) == (records, records),
             "node {node}: {count} records, {good} good"
         );
     }
@@ -171,6 +178,7 @@ const ALL: [Pnn; 3] = [Pnn(0), Pnn(1), Pnn(2)];
 
 #[test]
 fn a_large_database_comes_back_on_all_nodes_while_ours_keep_answering() -> Result<()> {
+    let _alone = ALONE.lock();
     let Some(cluster) = mixed()? else {
         return Ok(());
     };
@@ -178,7 +186,7 @@ fn a_large_database_comes_back_on_all_nodes_while_ours_keep_answering() -> Resul
     let handle = runtime.handle();
     runtime.block_on(async {
         let client = Client::connect(&handle, &cluster.node(1).socket()).await?;
-        let db = with_records(&client).await?;
+        let db = with_records(&client, MANY).await?;
         let mut worst = Vec::new();
         let mut watches = Vec::new();
         for pnn in [1, 2] {
@@ -195,7 +203,7 @@ fn a_large_database_comes_back_on_all_nodes_while_ours_keep_answering() -> Resul
         for worst in worst {
             ensure!(worst.get() < SILENCE_MAX, "a ping waited {:?}", worst.get());
         }
-        complete_on(&client, &ALL, db)
+        complete_on(&client, &ALL, db, MANY)
             .await
             .with_context(|| cluster.log_tails(40))
     })
@@ -205,12 +213,11 @@ const RECOVERY: &str = "ctdb_recovery_helper";
 const LOCK: &str = "ctdb_lock_helper";
 
 /// What dies how long after the recovery began. A lock helper dies on each node, with all locks it has.
-const DEATHS: [(&str, Duration); 5] = [
+const DEATHS: [(&str, Duration); 4] = [
     (LOCK, Duration::from_millis(100)),
-    (RECOVERY, Duration::from_millis(700)),
-    (LOCK, Duration::from_millis(1500)),
-    (LOCK, Duration::from_millis(3000)),
-    (LOCK, Duration::from_millis(4000)),
+    (RECOVERY, Duration::from_millis(300)),
+    (LOCK, Duration::from_millis(500)),
+    (LOCK, Duration::from_millis(1000)),
 ];
 
 fn processes_of(cluster: &Cluster, program: &str) -> Result<Vec<Process>> {
@@ -225,12 +232,13 @@ fn processes_of(cluster: &Cluster, program: &str) -> Result<Vec<Process>> {
 
 #[test]
 fn no_record_is_lost_whatever_helper_dies_in_a_recovery() -> Result<()> {
+    let _alone = ALONE.lock();
     let cluster = started(Cluster::builder().nodes(3, &Binaries::ours()?))?;
     let runtime = Runtime::new()?;
     let handle = runtime.handle();
     runtime.block_on(async {
         let client = Client::connect(&handle, &cluster.node(1).socket()).await?;
-        let db = with_records(&client).await?;
+        let db = with_records(&client, SOME).await?;
         for (program, after) in DEATHS {
             let before = cluster.generation()?;
             want_recovery(&client).await?;
@@ -243,7 +251,7 @@ fn no_record_is_lost_whatever_helper_dies_in_a_recovery() -> Result<()> {
             recovered(&cluster, &client, before).await?;
             cluster.wait_healthy(LIMIT)?;
         }
-        complete_on(&client, &ALL, db)
+        complete_on(&client, &ALL, db, SOME)
             .await
             .with_context(|| cluster.log_tails(40))
     })

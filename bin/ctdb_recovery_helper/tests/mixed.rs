@@ -34,6 +34,8 @@ fn check(debian: Binaries) -> Result<()> {
     let cluster = Cluster::builder()
         .nodes(1, &debian)
         .nodes(2, &ours)
+        .node_conf(1, "cluster", "leader capability", "false")
+        .node_conf(2, "cluster", "leader capability", "false")
         .tunable("AllowMixedVersions", 1)
         .tunable("RerecoveryTimeout", 1)
         .build()?;

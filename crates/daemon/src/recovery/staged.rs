@@ -28,6 +28,7 @@ pub struct Staged {
     path: PathBuf,
     file: Option<File>,
     end: u64,
+    bytes: usize,
 }
 
 /// Pushed records could not be kept.
@@ -48,7 +49,13 @@ impl Staged {
             path,
             file: None,
             end: 0,
+            bytes: 0,
         }
+    }
+
+    /// Length of everything that was kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Keeps one buffer.
@@ -56,6 +63,7 @@ impl Staged {
     /// # Errors
     /// The disk is full, or its directory is gone.
     pub fn add(&mut self, buffer: &[u8]) -> Result<(), StageError> {
+        self.bytes += buffer.len();
         if self.used.get() + buffer.len() <= MEMORY_LIMIT {
             self.used.set(self.used.get() + buffer.len());
             self.items.push_back(Item::Memory(buffer.to_vec()));
