@@ -27,6 +27,7 @@ use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::state::State;
 use crate::stats::Stats;
+use crate::sticky::Sticky;
 use crate::traverse::Traverses;
 use crate::vacuum::Vacuum;
 
@@ -60,6 +61,8 @@ pub struct Daemon {
     pub calls: Calls,
     /// Read-only copies that are called back.
     pub readonly: Readonly,
+    /// Hot records that stay for a moment.
+    pub sticky: Sticky,
     /// Empty records leave.
     pub vacuum: Vacuum,
     /// Persistent transactions under way.

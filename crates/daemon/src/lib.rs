@@ -12,7 +12,7 @@
 //! services     who listens to which srvid                     responder   the one answer to a control
 //! databases attach detach health  the TDB files              locks       chains that are taken: helpers
 //! calls commit waiting      record traffic, transactions      recovery/*  freeze, transaction, pull, push
-//! deletions hot_keys        what is known of single records   traverse/*  every record of all nodes for a client
+//! deletions hot_keys sticky what is known of single records   traverse/*  every record of all nodes for a client
 //! readonly     copies that are lent and called back         vacuum/*    empty records leave
 //! inactive     banned, stopped and back                       monitor events recoverd   children
 //! shutdown     the way out                                    stats       what `ctdb statistics` shows
@@ -51,6 +51,7 @@ pub mod shutdown;
 pub mod start;
 pub mod state;
 pub mod stats;
+pub mod sticky;
 pub mod traverse;
 pub mod vacuum;
 pub mod waiting;

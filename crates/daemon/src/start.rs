@@ -159,6 +159,7 @@ pub fn build(rt: Handle, p: Prepared, me: Pnn, address: SocketAddr) -> anyhow::R
         locks: Default::default(),
         calls: Default::default(),
         readonly: Default::default(),
+        sticky: Default::default(),
         vacuum: Default::default(),
         commits: Default::default(),
         traverses: Default::default(),

@@ -9,11 +9,11 @@ use ctdb_records::dmaster::{self, LmasterAction, Pending};
 
 use super::record::{Access, Record, RunError};
 use super::{is_node, may_proceed, pending, unknown_database, wait_for_chain};
-use crate::Daemon;
 use crate::databases::Database;
 use crate::locks::hex;
 use crate::recovery::mode::want_recovery;
 use crate::waiting::Work;
+use crate::{Daemon, sticky};
 
 /// A REQ_DMASTER: a node gives a record away that this node is location master of.
 pub fn on_req_dmaster(d: &Rc<Daemon>, header: &Header, req: &ReqDmaster<'_>, bytes: &[u8]) {
@@ -180,6 +180,7 @@ fn arrive(d: &Rc<Daemon>, db: &Rc<Database>, mut record: Record<'_>, header: &He
     };
     let plan = dmaster::become_dmaster(&record.place, came.rsn, came.flags, waiting);
     record.stage(plan.store);
+    sticky::pin(d, db, came.key);
     let call = plan
         .run_call
         .then(|| d.calls.pending.take_for(header.reqid, db.id, came.key))

@@ -43,7 +43,7 @@ pub use request::on_req_call;
 
 use crate::databases::Database;
 use crate::waiting::{self, Queue, Work};
-use crate::{Daemon, locks, readonly};
+use crate::{Daemon, locks, readonly, sticky};
 
 /// State of the room.
 #[derive(Default)]
@@ -169,6 +169,7 @@ pub fn database_gone(d: &Rc<Daemon>, db: DbId) {
     d.calls.frozen.forget(db);
     d.calls.held.forget(db);
     readonly::database_gone(d, db);
+    sticky::database_gone(d, db);
     for call in d.calls.pending.take_database(db) {
         pending::fail(d, call, "the database was detached");
     }

@@ -12,7 +12,7 @@ use super::{grace, is_node, may_proceed, pending, reply_error, revoke, unknown_d
 use crate::databases::Database;
 use crate::readonly::Wants;
 use crate::waiting::Work;
-use crate::{Daemon, readonly};
+use crate::{Daemon, readonly, sticky};
 
 /// A REQ_CALL. `bytes` is the whole packet, in case it has to wait.
 pub fn on_req_call(d: &Rc<Daemon>, header: &Header, call: &ReqCall<'_>, bytes: &[u8]) {
@@ -25,6 +25,9 @@ pub fn on_req_call(d: &Rc<Daemon>, header: &Header, call: &ReqCall<'_>, bytes: &
             header.srcnode
         );
         return;
+    }
+    if let Some(stays) = sticky::pinned(d, &db, call.key) {
+        return grace::wait(d, &db, stays, bytes);
     }
     let work = || Work::Node(bytes.to_vec());
     if !may_proceed(d, &db, call.key, work) {
@@ -79,11 +82,11 @@ fn serve(
                 return grace::wait(d, db, stays, bytes);
             }
             d.calls.grace.left(db.id, call.key, record.data(), now);
-            count_hops(d, db, call.hopcount, &arrived);
+            count_hops(d, db, call, &arrived);
             give(d, db, record, header, call, &handover);
         }
         ReqAction::RunLocally(arrived) => {
-            count_hops(d, db, call.hopcount, &arrived);
+            count_hops(d, db, call, &arrived);
             run_own(d, record, header, call);
         }
         ReqAction::Delegate(delegation) => {
@@ -219,9 +222,12 @@ fn run_own(d: &Rc<Daemon>, mut record: Record<'_>, header: &Header, call: &ReqCa
     }
 }
 
-fn count_hops(d: &Daemon, db: &Database, hopcount: u32, arrived: &Arrived) {
+fn count_hops(d: &Daemon, db: &Database, call: &ReqCall<'_>, arrived: &Arrived) {
+    if arrived.make_sticky {
+        sticky::make(d, db, call.key);
+    }
     d.stats.count(|s| {
-        s.max_hop_count = s.max_hop_count.max(hopcount);
+        s.max_hop_count = s.max_hop_count.max(call.hopcount);
         s.hop_count_bucket[arrived.hop_bucket] += 1;
     });
     db.stats.count(|s| s.hop_count_bucket[arrived.hop_bucket] += 1);

@@ -9,6 +9,7 @@ mod locks;
 mod readonly;
 mod records;
 mod services;
+mod sticky;
 mod transactions;
 mod traverse;
 mod vacuum;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         locks::TESTS,
         readonly::TESTS,
         vacuum::TESTS,
+        sticky::TESTS,
         transactions::TESTS,
         traverse::TESTS,
         detach::TESTS,
