@@ -105,7 +105,7 @@ const COMMANDS: &[&str] = &[
     "enable",
     "stop -n 2",
     "-n 2 stop",
-    "status",
+    // No `status`: when the recovery without the node comes is up to the daemon.
     "nodestatus all",
     "-n 2 continue",
     "-n 2 continue",
