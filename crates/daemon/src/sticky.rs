@@ -18,9 +18,11 @@ use crate::locks::hex;
 /// Most sticky records; one more does not become sticky.
 const RECORDS_MAX: usize = 10_000;
 
+type Place = (DbId, Rc<[u8]>);
+
 /// Sticky records.
 #[derive(Default)]
-pub struct Sticky(RefCell<BTreeMap<(DbId, Rc<[u8]>), Stickiness>>);
+pub struct Sticky(RefCell<BTreeMap<Place, Stickiness>>);
 
 struct Stickiness {
     until: Instant,
