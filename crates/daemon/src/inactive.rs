@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ctdb_protocol::{NodeFlags, RecMode};
+use ctdb_protocol::NodeFlags;
 use ctdb_runtime::{Instant, Task};
 
 use crate::Daemon;
+use crate::control::addresses;
 use crate::notice::{self, Change};
-use crate::recovery::freeze;
+use crate::recovery::{freeze, mode};
 
 /// The ban of this node, while there is one.
 #[derive(Default)]
@@ -21,7 +22,7 @@ struct Ban {
     length: Duration,
     ends: Instant,
     /// Ends the ban; dropping it stops the clock.
-    _timer: Task<()>,
+    timer: Task<()>,
 }
 
 impl Bans {
@@ -67,7 +68,7 @@ pub fn set_ban(d: &Rc<Daemon>, length: Duration) {
     *d.bans.running.borrow_mut() = Some(Ban {
         length,
         ends: d.rt.now() + length,
-        _timer: timer,
+        timer,
     });
     let already = has(d, NodeFlags::BANNED);
     change_own(d, |f| f | NodeFlags::BANNED);
@@ -76,19 +77,20 @@ pub fn set_ban(d: &Rc<Daemon>, length: Duration) {
     }
 }
 
+/// The time of a ban is over, unless another SET_BAN_STATE has dropped this task before.
 async fn ban_over(d: Rc<Daemon>, length: Duration) {
     d.rt.sleep(length).await;
-    if !d.state.all_frozen.get() {
-        // It has not even given its databases up: it is not fit to come back.
-        log::error!("This node's ban is over, but its databases are not frozen yet: banned again");
-        let again = d.clone();
-        d.rt.spawn(async move { set_ban(&again, length) }).detach();
-        return;
+    // It ends with this call by itself: what follows may set the next ban, or none.
+    if let Some(ban) = d.bans.running.borrow_mut().take() {
+        ban.timer.detach();
     }
-    log::error!("This node's ban is over");
-    let over = d.clone();
-    // In a task of its own: setting the state drops the timer that runs this one.
-    d.rt.spawn(async move { set_ban(&over, Duration::ZERO) }).detach();
+    if d.state.all_frozen.get() {
+        log::error!("This node's ban is over");
+        change_own(&d, |f| f - NodeFlags::BANNED);
+    } else {
+        // It has not even given its databases up: it is not fit to come back.
+        ban_self(&d, "its ban is over, but its databases are not frozen yet");
+    }
 }
 
 /// Bans this node because of something that it noticed about itself.
@@ -130,7 +132,8 @@ pub fn become_inactive(d: &Rc<Daemon>) {
     for db in d.databases.all() {
         db.generation.set(ctdb_protocol::Generation::INVALID);
     }
-    d.state.set_recmode(RecMode::Active);
+    mode::leave(d);
+    addresses::release_all(d);
     d.spawn_urgent(|d| async move {
         if let Err(error) = freeze::freeze_all(&d).await {
             log::error!("Not all databases of this inactive node could be frozen: {error}");

@@ -33,6 +33,13 @@ pub fn want_recovery(d: &Rc<Daemon>, why: &str) {
     notice::poke(d, Change::Recovery);
 }
 
+/// This node leaves the databases (banned, stopped): its mode is ACTIVE, and a test of the cluster lock that is under
+/// way must not make it NORMAL again. No addresses are given up by timer: they are gone already.
+pub fn leave(d: &Rc<Daemon>) {
+    wish(d);
+    d.state.set_recmode(RecMode::Active);
+}
+
 fn wish(d: &Daemon) {
     let wishes = &d.recovery.mode.wishes;
     wishes.set(wishes.get() + 1);
@@ -58,7 +65,8 @@ pub fn set(d: &Rc<Daemon>, to: RecMode, answer: Responder) {
         }
         RecMode::Normal => {
             d.recovery.mode.drop_addresses.borrow_mut().take();
-            d.spawn_urgent(|d| async move { back_to_normal(&d, answer).await });
+            let wishes = d.recovery.mode.wishes.get();
+            d.spawn_urgent(move |d| async move { back_to_normal(&d, wishes, answer).await });
         }
     }
 }
@@ -77,9 +85,11 @@ fn arm_address_timer(d: &Rc<Daemon>) {
     *d.recovery.mode.drop_addresses.borrow_mut() = Some(timer);
 }
 
-/// The rules of `recovery.md` §5.5, in their order.
-async fn back_to_normal(d: &Rc<Daemon>, answer: Responder) {
-    let wishes = d.recovery.mode.wishes.get();
+/// The rules of `recovery.md` §5.5, in their order. `wishes`: how many there were when this was asked for.
+async fn back_to_normal(d: &Rc<Daemon>, wishes: u64, answer: Responder) {
+    if d.recovery.mode.wishes.get() != wishes {
+        return another_is_wanted(answer);
+    }
     let generation = d.state.generation();
     if let Some(db) = d
         .databases
@@ -104,12 +114,18 @@ async fn back_to_normal(d: &Rc<Daemon>, answer: Responder) {
         return answer.fail(-1, &text);
     }
     if d.recovery.mode.wishes.get() != wishes {
-        log::error!("The recovery mode stays ACTIVE: another recovery is wanted already");
-        return answer.refuse();
+        return another_is_wanted(answer);
     }
     d.state.set_recmode(RecMode::Normal);
     d.deferred_attaches.release(d);
     answer.ok();
+}
+
+fn another_is_wanted(answer: Responder) {
+    log::error!(
+        "The recovery mode stays ACTIVE: another recovery is wanted already, or this node became inactive"
+    );
+    answer.refuse();
 }
 
 /// The leader must hold the cluster lock, so that this node can't get it.
