@@ -16,6 +16,7 @@
 //! readonly     copies that are lent and called back         vacuum/*    empty records leave
 //! inactive     banned, stopped and back                       monitor events recoverd   children
 //! shutdown     the way out                                    stats       what `ctdb statistics` shows
+//! cpu_usage    warns before one processor is too little
 //! ```
 
 pub mod asks;
@@ -24,6 +25,7 @@ pub mod calls;
 pub mod clients;
 pub mod commit;
 pub mod control;
+pub mod cpu_usage;
 pub mod daemon;
 pub mod databases;
 pub mod deletions;

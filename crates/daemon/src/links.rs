@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ctdb_protocol::NodeFlags;
+use ctdb_protocol::{NodeFlags, Pnn};
 use ctdb_runtime::sync::select2;
 use ctdb_runtime::{Class, Listener, Stream};
 use ctdb_transport::{CloseReason, Closed, Connection, Flow, Limits, LinkKind};
@@ -166,16 +166,36 @@ pub fn node_dead(d: &Rc<Daemon>, node: &Rc<Node>, why: &str) {
         log::warn!("Node {} ({}) is dead: {why}", node.pnn, node.address);
         node.flags
             .set(node.flags.get() | NodeFlags::DISCONNECTED | NodeFlags::UNHEALTHY);
-        asks::fail_node(d, node.pnn);
-        calls::node_gone(d, node.pnn);
-        commit::node_gone(d, node.pnn);
-        traverse::node_gone(d, node.pnn);
-        notice::poke(d, Change::Nodes);
+        tell_who_waits(d, node.pnn);
     } else {
         log::trace!("Link with node {} broke before both were up: {why}", node.pnn);
     }
     if !node.is_deleted() && links.iter().any(Option::is_some) && !d.shutdown.is_begun() {
         start_connector(d, node);
+    }
+}
+
+fn tell_who_waits(d: &Rc<Daemon>, gone: Pnn) {
+    asks::fail_node(d, gone);
+    calls::node_gone(d, gone);
+    commit::node_gone(d, gone);
+    traverse::node_gone(d, gone);
+    notice::poke(d, Change::Nodes);
+}
+
+/// A node whose line in the nodes file was changed or removed: it is deleted, and no link to it is kept.
+pub fn forget(d: &Rc<Daemon>, node: &Node) {
+    let was_connected = node.is_connected();
+    node.flags
+        .set(node.flags.get() | NodeFlags::DELETED | NodeFlags::DISCONNECTED);
+    close(node, "its line in the nodes file was changed or removed");
+    if was_connected {
+        log::info!(
+            "Node {} ({}) is no longer in the nodes file: its links are closed",
+            node.pnn,
+            node.address
+        );
+        tell_who_waits(d, node.pnn);
     }
 }
 

@@ -15,6 +15,7 @@ use ctdb_mutex::spec::LockCommand;
 use ctdb_protocol::control::Request;
 use ctdb_protocol::packet::Version;
 use ctdb_protocol::{Capabilities, Generation, NodeFlags, Pnn, Runstate, VnnMap};
+use ctdb_runtime::sync::{Either, select2};
 use ctdb_runtime::{Handle, Listener, Signal};
 
 use crate::events::{self, Event, EventOutcome};
@@ -27,7 +28,8 @@ use crate::state::State;
 use crate::stats::{self, Stats};
 use crate::vacuum;
 use crate::{
-    Daemon, asks, attach, calls, clients, health, keepalive, links, monitor, recoverd, shutdown, traverse,
+    Daemon, asks, attach, calls, clients, cpu_usage, health, keepalive, links, monitor, recoverd, shutdown,
+    traverse,
 };
 
 /// Exit code when the client socket can't be made.
@@ -74,53 +76,87 @@ impl From<anyhow::Error> for StartFailed {
 
 /// Runs a daemon until it ends; returns the exit code.
 pub async fn run(rt: Handle, prepared: Prepared) -> i32 {
-    match start(rt, prepared).await {
-        Ok(d) => d.shutdown.finished().await,
-        Err(failed) => {
-            log::error!("Cannot start: {:#}", failed.why);
-            failed.code
+    let failed = match listen(rt, prepared) {
+        Ok((d, sockets)) => {
+            // The way out can begin at any step: it ends the way in, and its exit code counts.
+            let outcome = match select2(start(&d, sockets), d.shutdown.finished()).await {
+                Either::Left(outcome) => outcome,
+                Either::Right(code) => return code,
+            };
+            match outcome {
+                Err(why) if !d.shutdown.is_begun() => StartFailed::from(why),
+                _ => return d.shutdown.finished().await,
+            }
         }
-    }
+        Err(failed) => failed,
+    };
+    log::error!("Cannot start: {:#}", failed.why);
+    failed.code
 }
 
-async fn start(rt: Handle, p: Prepared) -> Result<Rc<Daemon>, StartFailed> {
+/// Where clients and other daemons connect.
+struct Sockets {
+    clients: Listener,
+    nodes: Listener,
+}
+
+fn listen(rt: Handle, p: Prepared) -> Result<(Rc<Daemon>, Sockets), StartFailed> {
     let socket = p.paths.socket("ctdbd");
-    let client_socket = listen_for_clients(&rt, &socket).map_err(|why| StartFailed {
+    let clients = listen_for_clients(&rt, &socket).map_err(|why| StartFailed {
         code: EXIT_SOCKET,
         why,
     })?;
-    let (me, address, node_socket) = listen_for_nodes(&rt, &p)?;
-    let d = build(rt, p, me, address)?;
-    watch_signals(&d)?;
-    watch_stdin(&d)?;
+    let (me, address, nodes) = listen_for_nodes(&rt, &p)?;
+    Ok((build(rt, p, me, address)?, Sockets { clients, nodes }))
+}
 
-    events::start(&d).await?;
-    d.state.set_runstate(Runstate::Init);
-    must_succeed(&d, Event::Init).await?;
-    events::notify(&d, "init");
+async fn start(d: &Rc<Daemon>, sockets: Sockets) -> anyhow::Result<()> {
+    watch_signals(d)?;
+    watch_stdin(d)?;
 
-    health::open(&d).await?;
-    attach::attach_all_persistent(&d)
+    events::start(d).await?;
+    if !advance(d, Runstate::Init) {
+        return Ok(());
+    }
+    must_succeed(d, Event::Init).await?;
+    events::notify(d, "init");
+
+    health::open(d).await?;
+    attach::attach_all_persistent(d)
         .await
         .context("attaching the persistent databases")?;
-    freeze::freeze_all_at_start(&d)
+    freeze::freeze_all_at_start(d)
         .await
         .context("freezing the databases")?;
-    d.spawn_urgent(|d| clients::accept(d, client_socket));
-    d.spawn_urgent(|d| links::accept(d, node_socket));
-    links::connect_all(&d);
+    if !advance(d, Runstate::Setup) {
+        return Ok(());
+    }
+    d.spawn_urgent(|d| clients::accept(d, sockets.clients));
+    d.spawn_urgent(|d| links::accept(d, sockets.nodes));
+    links::connect_all(d);
 
-    d.state.set_runstate(Runstate::Setup);
-    must_succeed(&d, Event::Setup).await?;
-    events::notify(&d, "setup");
+    must_succeed(d, Event::Setup).await?;
+    if !advance(d, Runstate::FirstRecovery) {
+        return Ok(());
+    }
+    events::notify(d, "setup");
     d.spawn_urgent(recoverd::run);
     d.spawn_urgent(keepalive::run);
     d.spawn_urgent(each_second);
     d.spawn(stats::run);
     d.spawn(vacuum::schedule);
-    d.state.set_runstate(Runstate::FirstRecovery);
+    d.spawn(cpu_usage::run);
     d.spawn(become_running);
-    Ok(d)
+    Ok(())
+}
+
+/// The next step of the way in; false when the way out has begun in the meantime.
+fn advance(d: &Rc<Daemon>, to: Runstate) -> bool {
+    let goes_on = !d.shutdown.is_begun();
+    if goes_on {
+        d.state.set_runstate(to);
+    }
+    goes_on
 }
 
 /// A daemon value with nothing running yet.
@@ -280,10 +316,15 @@ async fn must_succeed(d: &Rc<Daemon>, event: Event) -> anyhow::Result<()> {
 }
 
 fn watch_signals(d: &Rc<Daemon>) -> anyhow::Result<()> {
-    let signals = d.rt.signals(&[Signal::SIGHUP]).context("watching signals")?;
+    // SIGUSR1 means nothing to this daemon, but its default effect is death.
+    let signals =
+        d.rt.signals(&[Signal::SIGHUP, Signal::SIGUSR1])
+            .context("watching signals")?;
     d.spawn(|d| async move {
         loop {
-            signals.recv().await;
+            if signals.recv().await != Signal::SIGHUP {
+                continue;
+            }
             log::info!("SIGHUP: reopening the log");
             if let Err(error) = ctdb_logging::reopen() {
                 log::error!("The log cannot be reopened: {error}");
@@ -349,10 +390,9 @@ async fn become_running(d: Rc<Daemon>) {
             }
         }
     }
-    if d.shutdown.is_begun() {
+    if !advance(&d, Runstate::Running) {
         return;
     }
-    d.state.set_runstate(Runstate::Running);
     events::notify(&d, "startup");
     d.tell(Pnn::BROADCAST_CONNECTED, &Request::Startup);
     notice::poke(&d, Change::Runstate);
@@ -381,10 +421,7 @@ pub fn apply_nodes(d: &Rc<Daemon>, lines: &[NodeLine]) {
     for node in &old {
         let stays = list.iter().any(|n| Rc::ptr_eq(n, node));
         if !stays {
-            node.flags
-                .set(node.flags.get() | NodeFlags::DELETED | NodeFlags::DISCONNECTED);
-            asks::fail_node(d, node.pnn);
-            links::close(node, "its line in the nodes file was changed or removed");
+            links::forget(d, node);
         }
     }
     d.nodes.replace(list);
