@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ctdb_protocol::control::Request;
 use ctdb_protocol::packet::{ControlHead, Packet, ReplyControl, ReqControl};
-use ctdb_protocol::{ClientId, ControlFlags, Pnn, Reqid};
+use ctdb_protocol::{ClientId, ControlFlags, Opcode, Pnn, Reqid};
 use ctdb_runtime::Instant;
 use ctdb_runtime::sync::{OneshotReceiver, oneshot};
 
@@ -40,6 +40,7 @@ impl Answered {
 /// A control under way.
 struct Ask {
     to: Pnn,
+    opcode: Opcode,
     answer: Responder,
     /// `None`: waits for ever (tunable ControlTimeout=0).
     deadline: Option<Instant>,
@@ -78,6 +79,13 @@ impl Asks {
         self.pending.borrow_mut().remove(&reqid.0)
     }
 
+    /// An answer belongs to a control only if it comes from the node that was asked.
+    fn take_from(&self, from: Pnn, reqid: Reqid) -> Option<Ask> {
+        let mut pending = self.pending.borrow_mut();
+        let asked = pending.get(&reqid.0).is_some_and(|ask| ask.to == from);
+        if asked { pending.remove(&reqid.0) } else { None }
+    }
+
     fn take_where(&self, which: impl Fn(&Ask) -> bool) -> Vec<Ask> {
         let mut pending = self.pending.borrow_mut();
         let numbers: Vec<u32> = pending
@@ -109,6 +117,7 @@ pub fn forward(d: &Rc<Daemon>, f: &Forward<'_>) {
         let limit = d.tunables.borrow().control_timeout();
         let ask = Ask {
             to: f.to,
+            opcode: control.head.opcode,
             answer: Responder::to_client(d, f.client, f.reqid),
             deadline: (!limit.is_zero()).then(|| d.rt.now() + limit),
         };
@@ -119,7 +128,7 @@ pub fn forward(d: &Rc<Daemon>, f: &Forward<'_>) {
 
 /// A REPLY_CONTROL from another node.
 pub fn on_reply(d: &Rc<Daemon>, from: Pnn, reqid: Reqid, reply: &ReplyControl<'_>) {
-    match d.asks.take(reqid) {
+    match d.asks.take_from(from, reqid) {
         Some(ask) => ask.answer.pass_on(reply),
         None => log::debug!("Answer {reqid} from node {from} comes too late or was not asked for: dropped"),
     }
@@ -136,7 +145,13 @@ pub fn fail_node(d: &Rc<Daemon>, pnn: Pnn) {
 pub fn expire(d: &Rc<Daemon>) {
     let now = d.rt.now();
     for ask in d.asks.take_where(|a| a.deadline.is_some_and(|t| t <= now)) {
-        log::error!("Node {} did not answer a control in time", ask.to);
+        log::error!(
+            "Node {} did not answer the control {} of {} within ControlTimeout: look at that node's log, or raise the \
+             tunable here",
+            ask.to,
+            ask.opcode,
+            ask.answer.asker()
+        );
         d.stats.count(|s| s.timeouts.control += 1);
         ask.answer.fail(-1, "ctdb_control timed out");
     }
@@ -159,20 +174,21 @@ impl Daemon {
         let mut data = Vec::new();
         request.encode(&mut data);
         let (sender, receiver) = oneshot();
-        let answer = Responder::to_own(self, sender);
+        let (answer, opcode) = (Responder::to_own(self, sender), request.opcode());
         if to == self.me() {
-            control::dispatch(self, &Asked::from_daemon(request.opcode(), to, &data), answer);
-            return self.wait_answer(receiver, limit, to).await;
+            control::dispatch(self, &Asked::from_daemon(opcode, to, &data), answer);
+            return self.wait_answer(receiver, limit, to, opcode).await;
         }
         if !self.nodes.get(to).is_some_and(|n| n.is_connected()) {
             answer.fail(-1, "ctdb_control to disconnected node");
-            return self.wait_answer(receiver, limit, to).await;
+            return self.wait_answer(receiver, limit, to, opcode).await;
         }
         let reqid = self.asks.next_reqid();
         self.asks.add(
             reqid,
             Ask {
                 to,
+                opcode,
                 answer,
                 deadline: None,
             },
@@ -183,16 +199,22 @@ impl Daemon {
             &Packet::ReqControl(own_control(request, &data, ControlFlags::empty())),
             reqid,
         );
-        self.wait_answer(receiver, limit, to).await
+        self.wait_answer(receiver, limit, to, opcode).await
     }
 
-    async fn wait_answer(&self, answer: OneshotReceiver<Answered>, limit: Duration, to: Pnn) -> Answered {
+    async fn wait_answer(
+        &self,
+        answer: OneshotReceiver<Answered>,
+        limit: Duration,
+        to: Pnn,
+        opcode: Opcode,
+    ) -> Answered {
         match self.rt.timeout(limit, answer).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(_)) => Answered::failed("no answer"),
             Err(_) => {
                 self.stats.count(|s| s.timeouts.control += 1);
-                log::error!("Node {to} did not answer a control of this daemon within {limit:?}");
+                log::error!("Node {to} did not answer this daemon's control {opcode} within {limit:?}");
                 Answered::failed("ctdb_control timed out")
             }
         }

@@ -19,9 +19,19 @@ use crate::{Daemon, calls, keepalive, services};
 /// It is malformed; the link has to be closed.
 pub fn on_node_packet(d: &Rc<Daemon>, node: &Rc<Node>, bytes: &[u8]) -> Result<(), WireError> {
     let (header, packet) = Packet::decode(bytes)?;
+    let Some(sender) = d.nodes.get(header.srcnode) else {
+        // An answer would go to a node that isn't there, or to all of them.
+        log::error!(
+            "{} from node {} dropped: it names node {} as its sender, which is not in the nodes file",
+            header.operation,
+            node.pnn,
+            header.srcnode
+        );
+        return Ok(());
+    };
     // A call that only passes through this peer is no sign of life of its sender.
     let passes_through = matches!(&packet, Packet::ReqCall(call) if call.hopcount > 0);
-    if !passes_through && let Some(sender) = d.nodes.get(header.srcnode) {
+    if !passes_through {
         sender.heard.set(sender.heard.get().saturating_add(1));
     }
     if header.destnode != d.me() {
@@ -71,7 +81,7 @@ fn on_node_control(d: &Rc<Daemon>, header: &Header, control: &ReqControl<'_>) {
     } else {
         Responder::to_nobody(d)
     };
-    control::dispatch(d, &Asked::from_node(header.srcnode, control), answer);
+    control::dispatch(d, &Asked::from_node(header, control), answer);
 }
 
 fn on_tunnel(d: &Rc<Daemon>, tunnel: &ReqTunnel<'_>) {

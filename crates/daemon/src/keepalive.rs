@@ -2,6 +2,7 @@
 //! KeepaliveLimit intervals is dead. Also the version check that travels with them.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ctdb_cluster::version::{self, Verdict};
 use ctdb_protocol::packet::{Keepalive, Packet};
@@ -10,10 +11,14 @@ use ctdb_protocol::{Pnn, Reqid};
 use crate::nodes::Node;
 use crate::{Daemon, links, shutdown};
 
+/// However KeepaliveInterval is set.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
 /// Runs for the life of the daemon.
 pub async fn run(d: Rc<Daemon>) {
     loop {
-        let interval = d.tunables.borrow().keepalive_interval();
+        // Without a pause (KeepaliveInterval=0) nothing else would ever have its turn.
+        let interval = d.tunables.borrow().keepalive_interval().max(INTERVAL_MIN);
         d.rt.sleep(interval).await;
         tick(&d);
     }
@@ -37,7 +42,7 @@ fn tick(d: &Rc<Daemon>) {
         });
         send(d, &node);
         if node.silent_ticks.get() >= limit {
-            let waited = d.tunables.borrow().keepalive_interval() * limit;
+            let waited = d.tunables.borrow().keepalive_interval().max(INTERVAL_MIN) * limit;
             links::node_dead(
                 d,
                 &node,

@@ -60,6 +60,19 @@ impl Responder {
         }
     }
 
+    /// Who waits, for the log.
+    pub fn asker(&self) -> String {
+        match self.to {
+            To::Client(id, _) => match self.daemon.clients.get(id) {
+                Some(client) => format!("client {id} (pid {})", client.pid),
+                None => format!("client {id}, which has gone"),
+            },
+            To::Node(pnn, _) => format!("node {pnn}"),
+            To::Own(_) => "this daemon".into(),
+            To::Nobody => "nobody".into(),
+        }
+    }
+
     /// Only a status.
     pub fn status(self, status: i32) {
         self.send(status, &[], b"");

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod detach;
+mod inactive;
 mod locks;
+mod nodes;
 mod readonly;
 mod records;
 mod services;
@@ -40,6 +42,8 @@ fn main() -> ExitCode {
         traverse::TESTS,
         detach::TESTS,
         services::TESTS,
+        inactive::TESTS,
+        nodes::TESTS,
     ]
     .concat();
     if args.iter().any(|arg| arg == "--list") {
