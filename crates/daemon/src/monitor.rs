@@ -26,7 +26,8 @@ pub async fn run(d: Rc<Daemon>) {
             wait_until_it_can(&d).await;
             continue;
         }
-        let longest = d.tunables.borrow().monitor_interval();
+        // An interval of 0 would stay 0 when doubled, also after the tunable is raised again.
+        let longest = d.tunables.borrow().monitor_interval().max(RETRY);
         match events::run(&d, Event::Monitor, "").await {
             EventOutcome::Cancelled => {
                 d.rt.sleep(AFTER_CANCEL).await;

@@ -42,12 +42,9 @@ impl Stats {
         self.count(|s| add_latency(which(s), took));
     }
 
-    /// Starts over.
+    /// Starts over. The history goes on: its intervals have starts of their own.
     pub fn reset(&self, now: WallTime) {
-        let zero = since(now);
-        *self.total.borrow_mut() = zero;
-        *self.current.borrow_mut() = zero;
-        self.history.borrow_mut().clear();
+        *self.total.borrow_mut() = since(now);
     }
 
     /// As STATISTICS answers; what is not counted but looked up is filled in by the caller.
@@ -131,5 +128,29 @@ fn since(start: WallTime) -> Statistics {
     Statistics {
         start_time: timeval(start),
         ..Statistics::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> WallTime {
+        WallTime { secs, micros: 0 }
+    }
+
+    #[test]
+    fn a_reset_leaves_the_history_and_the_running_interval() {
+        let stats = Stats::new(at(1));
+        stats.count(|s| s.total_calls += 1);
+        stats.shift(at(2));
+        stats.count(|s| s.total_calls += 2);
+        stats.reset(at(3));
+        assert_eq!(stats.total().total_calls, 0);
+        assert_eq!(stats.total().start_time, timeval(at(3)));
+        stats.shift(at(4));
+        let calls: Vec<u32> = stats.history().iter().map(|s| s.total_calls).collect();
+        assert_eq!(calls[..3], [2, 1, 0]);
+        assert_eq!(calls.len(), HISTORY);
     }
 }

@@ -201,33 +201,36 @@ async fn read_nodes(d: &Rc<Daemon>) -> Result<NodesFile, String> {
     }
 }
 
+/// One limit for all of it: a command may close its output and still not end.
 async fn command_output(d: &Rc<Daemon>, words: &[String]) -> Result<Vec<u8>, String> {
     let Some((program, args)) = words.split_first() else {
         return Err("the nodes list command is empty".into());
     };
     let program = d.program(program).args(args).stdout(ctdb_runtime::Io::Pipe);
     let mut child = d.rt.spawn_program(program).map_err(|e| e.to_string())?;
-    let Some(out) = child.stdout() else {
-        return Err("the nodes list command has no output".into());
+    let result = match d.rt.timeout(NODES_COMMAND_LIMIT, output_of(&mut child)).await {
+        Ok(result) => result,
+        Err(_) => Err(format!(
+            "the nodes list command took longer than {NODES_COMMAND_LIMIT:?}"
+        )),
     };
-    let reading =
-        d.rt.timeout(NODES_COMMAND_LIMIT, out.read_to_end(NODES_OUTPUT_MAX))
-            .await;
-    match reading {
-        Ok(Ok(text)) => {
-            let status = child.wait().await;
-            if status.success() {
-                Ok(text)
-            } else {
-                Err(format!("the nodes list command ended with {status}"))
-            }
-        }
-        Ok(Err(error)) => Err(format!("reading from the nodes list command: {error}")),
-        Err(_) => {
-            let _ = child.kill(ctdb_runtime::Signal::SIGKILL);
-            Err(format!(
-                "the nodes list command took longer than {NODES_COMMAND_LIMIT:?}"
-            ))
-        }
+    if result.is_err() {
+        // It may have ended by itself.
+        let _ = child.kill(ctdb_runtime::Signal::SIGKILL);
+    }
+    result
+}
+
+async fn output_of(child: &mut ctdb_runtime::Child) -> Result<Vec<u8>, String> {
+    let out = child.stdout().ok_or("the nodes list command has no output")?;
+    let text = out
+        .read_to_end(NODES_OUTPUT_MAX)
+        .await
+        .map_err(|error| format!("reading from the nodes list command: {error}"))?;
+    let status = child.wait().await;
+    if status.success() {
+        Ok(text)
+    } else {
+        Err(format!("the nodes list command ended with {status}"))
     }
 }

@@ -24,7 +24,7 @@ pub fn set(d: &Rc<Daemon>, name: &str, value: u32, answer: Responder) {
             answer.status(STATUS_OBSOLETE);
         }
         Err(_) => {
-            log::error!("There is no tunable {name}: not set; `ctdb listvars` names all");
+            log::error!("There is no tunable {name:?}: not set; `ctdb listvars` names all");
             answer.refuse();
         }
     }
