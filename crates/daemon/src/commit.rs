@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ctdb_protocol::control::Request;
-use ctdb_protocol::{ClientId, DbId, NodeFlags, Pnn, Reader, RecBuffer, Wire};
+use ctdb_protocol::{ClientId, DbId, Generation, NodeFlags, Pnn, Reader, RecBuffer, Wire};
 use ctdb_runtime::Task;
 
 use crate::asks::Answered;
@@ -238,22 +238,54 @@ pub fn recovery_ended(d: &Rc<Daemon>) {
 }
 
 /// UPDATE_RECORD: stores records in one transaction, for a commit or for a revoke. `data` are the control's.
-pub fn update_record(d: &Rc<Daemon>, records: &RecBuffer<'_>, data: &[u8], answer: Responder) {
-    let db = match may_update(d, records.db_id()) {
+pub fn update_record(d: &Rc<Daemon>, records: &RecBuffer<'_>, asked: &Asked<'_>, answer: Responder) {
+    let id = records.db_id();
+    // What follows the records in the control is not passed on.
+    let len = asked.data.len().min(RECORDS_AT + records.record_bytes().len());
+    let bytes = asked.data[..len].to_vec();
+    let generation = d.state.generation();
+    if d.state.in_recovery() && asked.generation == Some(generation) {
+        d.spawn(move |d| async move {
+            recovery_ends(&d, generation).await;
+            if d.state.generation() == generation {
+                store(&d, id, bytes, answer);
+            } else {
+                log::error!("Update of database {id} refused: a recovery has decided without it");
+                answer.refuse();
+            }
+        });
+    } else {
+        store(d, id, bytes, answer);
+    }
+}
+
+/// Nodes become NORMAL one after the other. A node that sends an update in our generation is it already, and so
+/// shall we be in a moment, unless it has not heard yet of the next recovery, which then brings another generation. A
+/// refusal in the first case would cost the cluster another recovery.
+async fn recovery_ends(d: &Daemon, generation: Generation) {
+    let ends = async {
+        while d.state.in_recovery() && d.state.generation() == generation {
+            d.state.changed().await;
+        }
+    };
+    let limit = d.tunables.borrow().control_timeout();
+    // After the limit the update is refused as any in a recovery.
+    let _ = d.rt.timeout(limit, ends).await;
+}
+
+fn store(d: &Rc<Daemon>, id: DbId, records: Vec<u8>, answer: Responder) {
+    let db = match may_update(d, id) {
         Ok(db) => db,
         Err(why) => {
-            log::error!("Update of database {} refused: {why}", records.db_id());
+            log::error!("Update of database {id} refused: {why}");
             return answer.refuse();
         }
     };
-    // What follows the records in the control is not passed on.
-    let len = data.len().min(RECORDS_AT + records.record_bytes().len());
-    let bytes = data[..len].to_vec();
     d.stats.count(|s| {
         s.childwrite_calls += 1;
         s.pending_childwrite_calls += 1;
     });
-    d.spawn(move |d| async move { update(&d, &db, bytes, answer).await });
+    d.spawn(move |d| async move { update(&d, &db, records, answer).await });
 }
 
 /// Database and count are in front of the records.

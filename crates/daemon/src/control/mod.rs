@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use ctdb_protocol::control::{ControlError, Request};
 use ctdb_protocol::packet::ReqControl;
-use ctdb_protocol::{Capabilities, ClientId, ControlFlags, Opcode, Pnn, Srvid};
+use ctdb_protocol::{Capabilities, ClientId, ControlFlags, Generation, Header, Opcode, Pnn, Srvid};
 
 use crate::clients::Client;
 use crate::databases::DbKind;
@@ -34,13 +34,22 @@ pub struct Asked<'a> {
     pub flags: ControlFlags,
     /// The node that asked.
     pub srcnode: Pnn,
+    /// That of its vnnmap when it asked, if another daemon did.
+    pub generation: Option<Generation>,
     /// Payload, not decoded.
     pub data: &'a [u8],
 }
 
 impl<'a> Asked<'a> {
     /// From another daemon, for itself or for one of its clients.
-    pub fn from_node(srcnode: Pnn, control: &ReqControl<'a>) -> Asked<'a> {
+    pub fn from_node(header: &Header, control: &ReqControl<'a>) -> Asked<'a> {
+        Asked {
+            generation: Some(header.generation),
+            ..Asked::with_payload(header.srcnode, control)
+        }
+    }
+
+    fn with_payload(srcnode: Pnn, control: &ReqControl<'a>) -> Asked<'a> {
         Asked {
             opcode: control.head.opcode,
             srvid: control.head.srvid,
@@ -48,6 +57,7 @@ impl<'a> Asked<'a> {
             client_id: control.head.client_id,
             flags: control.head.flags,
             srcnode,
+            generation: None,
             data: control.data,
         }
     }
@@ -57,7 +67,7 @@ impl<'a> Asked<'a> {
         Asked {
             client: Some(client.id),
             client_id: client.id,
-            ..Asked::from_node(me, control)
+            ..Asked::with_payload(me, control)
         }
     }
 
@@ -70,6 +80,7 @@ impl<'a> Asked<'a> {
             client_id: ClientId::DAEMON,
             flags: ControlFlags::empty(),
             srcnode: me,
+            generation: None,
             data,
         }
     }
@@ -180,7 +191,7 @@ fn serve(d: &Rc<Daemon>, asked: &Asked<'_>, request: Request<'_>, answer: Respon
         R::DbVacuum(wish) => vacuum::now(d, &wish, answer),
 
         // Records.
-        R::UpdateRecord(records) => commit::update_record(d, &records, asked.data, answer),
+        R::UpdateRecord(records) => commit::update_record(d, &records, asked, answer),
         R::Trans3Commit(records) => commit::trans3_commit(d, asked, &records, answer),
         R::StartPersistentUpdate(_) => client::persistent_update(d, asked, true, answer),
         R::CancelPersistentUpdate(_) => client::persistent_update(d, asked, false, answer),

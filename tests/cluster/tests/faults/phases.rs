@@ -181,3 +181,27 @@ fn lock_helpers_are_killed_during_a_recovery() {
     }
     scene.ends_well().unwrap();
 }
+
+/// Nodes become NORMAL one after the other; who is first must not commit at one that is not, for what it refuses has to be
+/// settled by another recovery.
+#[test]
+fn recoveries_under_load_bring_about_no_further_ones() {
+    let scene = Scene::begin(often(three())).unwrap();
+    let all = [0, 1, 2];
+    let recoveries = || {
+        for _ in 0..15 {
+            scene.node(0).ctdb(&["-T", "50", "recover"])?.ok()?;
+            scene.healthy(&all)?;
+        }
+        Ok(())
+    };
+    scene.under_load(&all, &all, recoveries).unwrap();
+    for pnn in all {
+        let log = scene.node(pnn).log();
+        let asked = log
+            .lines()
+            .find(|line| line.contains("asks for a recovery: a node could not store"));
+        assert_eq!(asked, None, "{log}");
+    }
+    scene.ends_well().unwrap();
+}
