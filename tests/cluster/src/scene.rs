@@ -83,7 +83,11 @@ impl Scene {
     pub fn ends_well(&self) -> Result<()> {
         self.ends_with_persistent_data()?;
         for node in self.cluster.nodes() {
-            ensure!(read(node, MOVING, KEY)?.contains("moved"), "node {}: the volatile record is lost", node.pnn());
+            ensure!(
+                read(node, MOVING, KEY)?.contains("moved"),
+                "node {}: the volatile record is lost",
+                node.pnn()
+            );
         }
         self.is_sound()
     }
