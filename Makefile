@@ -70,7 +70,7 @@ bench: ## Measure our programs and Debian's in the same run; BENCH="--quick both
 	$(CARGO) build --locked --release --workspace --bins
 	target/release/ctdb-bench $(BENCH)
 
-fuzz: ## Feed each decoder with mutated input; FUZZ_SECONDS=60 for each
+fuzz: ## Feed each decoder with mutated input; FUZZ_SECONDS=30 for each
 	scripts/fuzz
 
 lint: ## Formatting, clippy and shellcheck only

@@ -169,6 +169,12 @@ fn prepare(options: &Options, paths: Paths, config: Config) -> anyhow::Result<Pr
             None
         }
     };
+    if paths.public_addresses().metadata().is_ok_and(|m| m.len() > 0) {
+        log::error!(
+            "The addresses in {} are not served: this version moves no public addresses yet",
+            paths.public_addresses().display()
+        );
+    }
     let nodes = load_nodes(&config, &paths)?;
     Ok(Prepared {
         nodes: nodes.nodes,
