@@ -21,10 +21,19 @@ enum Listener {
     Own(ListenerId, OwnListener),
 }
 
+impl Listener {
+    fn is_client(&self, client: ClientId) -> bool {
+        matches!(self, Listener::Client(id) if *id == client)
+    }
+}
+
 /// All registrations of this node.
 #[derive(Default)]
 pub struct Services {
     by_srvid: RefCell<BTreeMap<u64, Vec<Listener>>>,
+    /// What each client has registered: thousands of clients may go at once, and none should look at the
+    /// registrations of all others.
+    by_client: RefCell<BTreeMap<ClientId, Vec<u64>>>,
     last_id: Cell<u64>,
 }
 
@@ -36,21 +45,26 @@ impl Services {
             .entry(at.0)
             .or_default()
             .push(Listener::Client(client));
+        self.by_client.borrow_mut().entry(client).or_default().push(at.0);
     }
 
     /// Ends one registration of the client.
     ///
     /// Returns false when there was none.
     pub fn deregister_client(&self, at: Srvid, client: ClientId) -> bool {
-        self.remove(at, |l| matches!(l, Listener::Client(id) if *id == client))
+        let was_there = self.remove(at, |l| l.is_client(client));
+        if was_there && let Some(own) = self.by_client.borrow_mut().get_mut(&client) {
+            let place = own.iter().position(|srvid| *srvid == at.0);
+            place.map(|place| own.swap_remove(place));
+        }
+        was_there
     }
 
     /// Ends every registration of a client that has gone.
     pub fn forget_client(&self, client: ClientId) {
-        self.by_srvid.borrow_mut().retain(|_, listeners| {
-            listeners.retain(|l| !matches!(l, Listener::Client(id) if *id == client));
-            !listeners.is_empty()
-        });
+        for srvid in self.by_client.borrow_mut().remove(&client).unwrap_or_default() {
+            self.remove(Srvid(srvid), |l| l.is_client(client));
+        }
     }
 
     /// The daemon itself listens.
@@ -73,10 +87,8 @@ impl Services {
     /// Whether any client on this node has the srvid (`CHECK_PID_SRVID` asks per client).
     pub fn has_client(&self, at: Srvid, client: ClientId) -> bool {
         let map = self.by_srvid.borrow();
-        map.get(&at.0).is_some_and(|ls| {
-            ls.iter()
-                .any(|l| matches!(l, Listener::Client(id) if *id == client))
-        })
+        map.get(&at.0)
+            .is_some_and(|ls| ls.iter().any(|l| l.is_client(client)))
     }
 
     fn remove(&self, at: Srvid, which: impl Fn(&Listener) -> bool) -> bool {
@@ -129,5 +141,43 @@ pub fn deliver(d: &Rc<Daemon>, from: Pnn, at: Srvid, data: &[u8]) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Srvid = Srvid(1);
+    const ONE: ClientId = ClientId(1);
+    const OTHER: ClientId = ClientId(2);
+
+    #[test]
+    fn a_client_that_registers_twice_is_there_until_it_deregisters_twice() {
+        let services = Services::default();
+        services.register_client(AT, ONE);
+        services.register_client(AT, ONE);
+        assert!(services.deregister_client(AT, ONE));
+        assert!(services.has_client(AT, ONE));
+        assert!(services.deregister_client(AT, ONE));
+        assert!(!services.deregister_client(AT, ONE));
+        assert!(services.listeners(AT).is_empty());
+    }
+
+    #[test]
+    fn a_client_that_has_gone_leaves_nothing_and_takes_nobody_with_it() {
+        let services = Services::default();
+        for at in [AT, AT, Srvid(2), Srvid::ALL] {
+            services.register_client(at, ONE);
+        }
+        services.register_client(AT, OTHER);
+        services.deregister_client(Srvid(2), ONE);
+        services.forget_client(ONE);
+        assert!(!services.has_client(AT, ONE));
+        assert_eq!(services.listeners(AT).len(), 1);
+        assert!(services.has_client(AT, OTHER));
+        assert_eq!(services.by_srvid.borrow().len(), 1);
+        services.forget_client(OTHER);
+        assert!(services.by_srvid.borrow().is_empty() && services.by_client.borrow().is_empty());
     }
 }
