@@ -48,6 +48,7 @@ pub fn begin(d: &Rc<Daemon>, code: i32) {
         recoverd::stop(&d);
         events::run(&d, Event::Shutdown, "").await;
         events::stop(&d);
+        log::error!("Shutdown is complete: the links to the other nodes are closed");
         for node in d.nodes.all() {
             links::close(&node, "this node shuts down");
         }

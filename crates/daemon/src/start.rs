@@ -273,8 +273,18 @@ fn listen_for_nodes(rt: &Handle, p: &Prepared) -> anyhow::Result<(Pnn, SocketAdd
         .write(true)
         .open(&lock_path);
     let lock = lock.with_context(|| format!("opening {}", lock_path.display()))?;
-    lock.lock()
-        .with_context(|| format!("locking {}", lock_path.display()))?;
+    // By fcntl, as the C daemon: on a host with both they must see each other's.
+    nix::fcntl::fcntl(
+        &lock,
+        nix::fcntl::FcntlArg::F_SETLKW(&nix::libc::flock {
+            l_type: nix::libc::F_WRLCK as nix::libc::c_short,
+            l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        }),
+    )
+    .with_context(|| format!("locking {}", lock_path.display()))?;
     let local = local_addresses()?;
     for (pnn, address) in candidates {
         if !local(address.ip()) {
