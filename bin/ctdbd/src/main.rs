@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let paths = Paths::from_env()?;
     let config = load_config(&paths)?;
-    set_up_logging(options, &config)?;
+    set_up_logging(options, &paths, &config)?;
     let prepared = match prepare(options, paths, config) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -124,17 +124,20 @@ fn lines(findings: &[Finding]) -> String {
         .join("\n")
 }
 
-fn set_up_logging(options: &Options, config: &Config) -> anyhow::Result<()> {
+fn set_up_logging(options: &Options, paths: &Paths, config: &Config) -> anyhow::Result<()> {
     let location = if options.interactive {
         Location::Stderr
     } else {
         config.logging.location.clone()
     };
-    ctdb_logging::init("ctdbd", &location, config.logging.level).context("setting up the log")?;
-    if !location.is_syslog() && !options.interactive {
-        log::debug!("Logging to {location}");
+    // Who looks for this daemon's lines in the system's log finds where they are. Without a system log: nobody looks.
+    if !location.is_syslog()
+        && !paths.test_mode
+        && ctdb_logging::init("ctdbd", &Location::Syslog, config.logging.level).is_ok()
+    {
+        log::info!("CTDB logging to location {location}");
     }
-    Ok(())
+    ctdb_logging::init("ctdbd", &location, config.logging.level).context("setting up the log")
 }
 
 /// Everything that can be found wrong before the daemon leaves the terminal.
