@@ -146,6 +146,12 @@ fn lose_the_leader(cluster: &Cluster, say: &mut dyn FnMut(&dyn Display)) -> Resu
 }
 
 fn take_it_back(cluster: &Cluster, victim: usize, say: &mut dyn FnMut(&dyn Display)) -> Result<Duration> {
+    // The C event daemon outlives its killed ctdbd for a few seconds, and keeps the next one from starting.
+    ctdb_harness::wait_until("the end of the killed daemon's children", LIMIT, || {
+        let left = cluster.node(victim).processes();
+        ensure!(left.is_empty(), "{} processes are left", left.len());
+        Ok(())
+    })?;
     let begun = Instant::now();
     cluster.node(victim).start()?;
     cluster.wait_healthy(LIMIT)?;

@@ -43,6 +43,7 @@ pub const TESTS: &[Test] = &[
     ("a node that is lost counts as ended at once", node_lost),
     ("a node that becomes inactive counts as ended", node_inactive),
     ("an unhealthy database is shown only to who insists", unhealthy),
+    ("a node that refuses says so by its end mark", unhealthy_elsewhere),
     ("a node without the database ends at once", unknown_elsewhere),
     ("the nodes wait for a client that reads slowly", slow_client),
     (
@@ -366,8 +367,21 @@ fn unhealthy() {
         d.tunables.borrow_mut().set("AllowUnhealthyDBRead", 1).unwrap();
         assert_eq!(client.control(&start).await.0, 0);
         assert_eq!(rest(&mut client).await.len(), 1);
-        // Another node asks: it does not wait for TraverseTimeout.
-        assert_eq!(client.control(&Request::DbSetHealthy(db)).await.0, 0);
+    });
+}
+
+fn unhealthy_elsewhere() {
+    let world = World::new(2);
+    world.run(async {
+        let db = world.attach("test.tdb", DbKind::Persistent).await;
+        store(&world, 1, db, b"key", 1, b"value");
+        world.daemons[0].state.set_vnnmap(VnnMap {
+            generation: GENERATION,
+            map: vec![Pnn(1)],
+        });
+        *world.db(1, db).unhealthy.borrow_mut() = Some("a test says so".to_owned());
+        assert!(rest(&mut begin(&world, 0, db).await).await.is_empty());
+        assert_eq!(world.daemons[0].stats.total().timeouts.traverse, 0);
     });
 }
 

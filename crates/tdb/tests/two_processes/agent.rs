@@ -106,6 +106,10 @@ fn serve(path: &Path, flags: TdbFlags) {
             }
             ["try", key] => busy(tdb.try_lock_chain(key.as_bytes()).unwrap().is_some()),
             ["try-read", key] => busy(tdb.try_lock_chain_read(key.as_bytes()).unwrap().is_some()),
+            ["lock-free-list"] => {
+                chain = tdb.try_lock_free_list().unwrap();
+                busy(chain.is_some())
+            }
             ["unlock"] => chain
                 .take()
                 .unwrap()

@@ -61,6 +61,24 @@ fn a_contended_chain_is_none_and_free_again_when_the_holder_unlocks_or_dies() {
 }
 
 #[test]
+fn the_free_list_is_locked_like_a_chain_and_a_record_is_deleted_under_its_lock() {
+    for (_dir, tdb, mut agent) in both_kinds() {
+        tdb.store(b"key", b"value", StoreMode::Replace).unwrap();
+        assert_eq!(agent.ask("lock-free-list"), "ok");
+        assert!(tdb.try_lock_free_list().unwrap().is_none());
+        assert!(tdb.try_lock_chain(b"key").unwrap().is_some(), "chains are free");
+        assert_eq!(agent.ask("unlock"), "ok");
+
+        let lock = tdb.try_lock_free_list().unwrap().unwrap();
+        assert_eq!(agent.ask("lock-free-list"), "busy");
+        assert!(tdb.delete(b"key").unwrap());
+        drop(lock);
+        assert_eq!(agent.ask("lock-free-list"), "ok");
+        tdb.check().unwrap();
+    }
+}
+
+#[test]
 fn a_blocking_lock_is_got_when_the_holder_lets_go() {
     for (_dir, tdb, mut agent) in both_kinds() {
         let lock = tdb.lock_chain(b"key").unwrap();
