@@ -19,6 +19,8 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// A connect that hangs (host without power) is given up after this time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// Packets that are kept for a node whose link is about to be up.
+const EARLY_MAX: usize = 64;
 
 /// Starts connecting to every other node.
 pub fn connect_all(d: &Rc<Daemon>) {
@@ -68,11 +70,32 @@ fn outgoing_up(d: &Rc<Daemon>, node: &Rc<Node>, stream: Stream) {
             node_dead(&on_close, &at, &closed.to_string());
         },
     );
+    send_early(node, &connection);
     *node.outgoing.borrow_mut() = Some(connection);
     if let Some(this) = node.connector.borrow_mut().take() {
         this.detach(); // it ends by itself, with this call
     }
     check_connected(d, node);
+}
+
+/// A node learns that its two links are up, and asks us something, perhaps a moment before we learn that our connection
+/// to it is made. An answer given in that moment must not be lost: who asked would wait for it in vain.
+pub fn keep_early(node: &Node, encode: impl FnOnce(&mut Vec<u8>)) {
+    let mut early = node.early.borrow_mut();
+    if node.incoming.borrow().is_some() && early.len() < EARLY_MAX {
+        let mut packet = Vec::new();
+        encode(&mut packet);
+        early.push(packet);
+    }
+}
+
+fn send_early(node: &Node, link: &Connection) {
+    for packet in node.early.take() {
+        if let Err(error) = link.send(&packet) {
+            log::error!("A packet for node {} dropped: {error}", node.pnn);
+            link.close("it does not take what it is sent");
+        }
+    }
 }
 
 /// Takes connections of other daemons for the life of the daemon.
@@ -159,6 +182,7 @@ pub fn node_dead(d: &Rc<Daemon>, node: &Rc<Node>, why: &str) {
     for link in links.iter().flatten() {
         link.close(why.to_owned());
     }
+    node.early.take();
     node.heard.set(0);
     node.silent_ticks.set(0);
     node.version.set(None);

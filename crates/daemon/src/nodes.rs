@@ -22,6 +22,8 @@ pub struct Node {
     pub outgoing: RefCell<Option<Connection>>,
     /// We read from it.
     pub incoming: RefCell<Option<Connection>>,
+    /// Packets for it while only `incoming` is up, see [`crate::links::keep_early`].
+    pub early: RefCell<Vec<Vec<u8>>>,
     /// Packets from it since the last keepalive tick.
     pub heard: Cell<u32>,
     /// Ticks in a row without any.
@@ -47,6 +49,7 @@ impl Node {
             flags: Cell::new(flags),
             outgoing: RefCell::new(None),
             incoming: RefCell::new(None),
+            early: RefCell::default(),
             heard: Cell::new(0),
             silent_ticks: Cell::new(0),
             version: Cell::new(None),

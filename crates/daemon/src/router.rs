@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::nodes::Node;
-use crate::{Daemon, loopback, services};
+use crate::{Daemon, links, loopback, services};
 use ctdb_protocol::packet::{ControlHead, Packet, ReqMessage};
 use ctdb_protocol::{ControlFlags, Generation, Header, Opcode, Operation, PacketHeader, Pnn, Reqid, Srvid};
 
@@ -62,7 +62,8 @@ impl Daemon {
             log::error!("Packet for node {to} dropped: no such node in the nodes file, or deleted there");
             return;
         };
-        if let Some(link) = &*node.outgoing.borrow() {
+        let outgoing = node.outgoing.borrow();
+        if let Some(link) = &*outgoing {
             let sent = if urgent {
                 link.send_urgent_with(encode)
             } else {
@@ -73,6 +74,8 @@ impl Daemon {
                 // What was lost may be half of a record's move: the node has to start over.
                 link.close("it does not take what it is sent");
             }
+        } else {
+            links::keep_early(&node, encode);
         }
     }
 

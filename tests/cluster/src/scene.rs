@@ -10,8 +10,9 @@ use ctdb_harness::{Cluster, ClusterBuilder, Node, ToolRun, skip, wait_until};
 use crate::files;
 use crate::load::{self, Load};
 
-/// Long beside everything that should happen, even on a busy machine: nothing waits for it in vain but a failing test.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// Long beside everything that should happen, even on a busy machine, but shorter than RecoverTimeout: a lost answer
+/// that the cluster recovers from only then is a failure.
+pub const LIMIT: Duration = Duration::from_secs(25);
 
 /// A persistent database with one record, written at the start.
 pub const KEPT: &str = "kept.tdb";
