@@ -132,6 +132,7 @@ const COMMANDS: &[&str] = &[
     "pstore nosuch.tdb k v",
     "attach",
     "ban",
+    "-n 2 shutdown",
 ];
 
 /// Commands whose text is our own: usages (same shape, own sentences).

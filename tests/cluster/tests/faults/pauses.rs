@@ -1,5 +1,8 @@
 //! SIGSTOP: everything keeps its sockets and locks, and does nothing.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use ctdb_cluster_tests::scene::{LIMIT, Scene};
 use ctdb_harness::{ClusterLock, Process, wait_until};
 use nix::sys::signal::Signal;
@@ -29,6 +32,25 @@ fn a_stopped_node_that_returns_is_taken_back() {
     let (_, others) = scene.roles().unwrap();
     let victim = others[0];
     stop_for_a_while(&scene, victim, &scene.node(victim).processes());
+}
+
+/// A full minute, with default tunables: the others notice by the keepalives (25 s), work without it, and take it back.
+#[test]
+fn a_node_that_was_stopped_for_a_minute_is_taken_back() {
+    let scene = Scene::begin(three()).unwrap();
+    let (_, others) = scene.roles().unwrap();
+    let victim = others[0];
+    let begun = Instant::now();
+    scene.node(victim).pause().unwrap();
+    scene
+        .cluster
+        .wait_healthy_among(&all_but(victim), Duration::from_secs(55))
+        .unwrap();
+    // The minute itself is what is tested; there is no condition to wait for.
+    thread::sleep(Duration::from_secs(60).saturating_sub(begun.elapsed()));
+    scene.node(victim).resume().unwrap();
+    scene.healthy(&ALL).unwrap();
+    scene.ends_well().unwrap();
 }
 
 /// Elections by message: the stopped leader has no lock that it keeps from the others.
