@@ -5,10 +5,12 @@
 //! When a directory is full the next one is used, so a file system that others have filled does not stop a recovery
 //! as long as there is room somewhere.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use ctdb_runtime::sys;
 
 /// Into how many parts the keys are divided. With 64 MiB of memory a part reaches that size at 16 GiB of records.
 pub const PARTS: usize = 256;
@@ -113,7 +115,7 @@ impl Spill {
                     path.display()
                 );
             }
-            match nameless_file(&path) {
+            match sys::nameless_file(&path) {
                 Ok(file) => {
                     self.files.push(file);
                     self.end = 0;
@@ -125,22 +127,6 @@ impl Spill {
         let error = failed.unwrap_or_else(|| io::Error::other("no directory is given"));
         Err(SpillError { path, error })
     }
-}
-
-/// A file that vanishes with its descriptor, also when this process is killed.
-fn nameless_file(path: &Path) -> io::Result<File> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    std::fs::remove_file(path)?;
-    Ok(file)
 }
 
 #[cfg(test)]

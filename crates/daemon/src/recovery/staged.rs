@@ -3,11 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+use ctdb_runtime::sys;
 
 /// Bytes that all transactions of this daemon keep in memory.
 const MEMORY_LIMIT: usize = 64 << 20;
@@ -78,7 +80,7 @@ impl Staged {
     fn spill(&mut self, buffer: &[u8]) -> io::Result<()> {
         let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(nameless_file(&self.path)?),
+            None => self.file.insert(sys::nameless_file(&self.path)?),
         };
         file.write_all_at(buffer, self.end)?;
         self.items.push_back(Item::File {
@@ -126,22 +128,6 @@ impl Drop for Staged {
             .sum();
         self.used.set(self.used.get() - held);
     }
-}
-
-/// A file that vanishes with its descriptor, also when this process is killed.
-fn nameless_file(path: &Path) -> io::Result<File> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    std::fs::remove_file(path)?;
-    Ok(file)
 }
 
 #[cfg(test)]

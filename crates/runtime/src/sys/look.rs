@@ -1,7 +1,8 @@
-//! Looking at this process and its files.
+//! Looking at this process and its files, and a file that nobody can look at.
 
-use std::fs;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -33,4 +34,23 @@ pub fn signal_process(pid: u32, signal: Signal) -> bool {
         Ok(pid) if pid > 0 => nix::sys::signal::kill(Pid::from_raw(pid), signal).is_ok(),
         _ => false,
     }
+}
+
+/// A file that vanishes with its descriptor, also when this process is killed. What stood at `path` before is removed.
+///
+/// # Errors
+/// What the system says: the directory is missing, or not ours to write.
+pub fn nameless_file(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    fs::remove_file(path)?;
+    Ok(file)
 }
